@@ -1,0 +1,30 @@
+//! What a caller can set before the server starts. Per-request behaviour is in `control`.
+
+use std::time::Duration;
+
+/// How the fake listens and behaves by default.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// TCP port on 127.0.0.1; 0 lets the system choose.
+    pub port: u16,
+    /// Seed of token counts, prices' random part and texts. Ids are unique whatever the seed.
+    pub seed: u64,
+    /// Keys that are let in; empty means any key that starts with `sk-or-`.
+    pub accepted_keys: Vec<String>,
+    /// Time between headers and body when the request does not name one.
+    pub default_delay: Duration,
+    /// How long a finished generation still answers 404 on `/generation`.
+    pub generation_lag: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            seed: 1,
+            accepted_keys: Vec::new(),
+            default_delay: Duration::ZERO,
+            generation_lag: Duration::ZERO,
+        }
+    }
+}

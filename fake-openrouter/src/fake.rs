@@ -1,0 +1,115 @@
+//! The running server as a value: starts on creation, stops on drop.
+
+use std::future::IntoFuture;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+use crate::listener::CountingListener;
+use crate::state::State;
+use crate::{Config, Generation, ReceivedRequest, routes};
+
+/// Room for a benchmark that opens all its connections at once.
+const BACKLOG: u32 = 1024;
+
+/// A fake OpenRouter that listens on 127.0.0.1 until it is dropped.
+pub struct Fake {
+    state: Arc<State>,
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Fake {
+    /// Starts the server on a thread and a runtime of its own; listening when this returns.
+    pub fn start(config: Config) -> io::Result<Fake> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("fake-openrouter")
+            .enable_all()
+            .build()?;
+        let socket = {
+            let _context = runtime.enter();
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, config.port)))?;
+            socket.listen(BACKLOG)?
+        };
+        let address = socket.local_addr()?;
+
+        let state = Arc::new(State::new(config));
+        let listener = CountingListener::new(socket, state.clone());
+        let router = routes::router(state.clone());
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("fake-openrouter-main".into())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        _ = axum::serve(listener, router).into_future() => {}
+                        _ = stopped => {}
+                    }
+                });
+                // Dropping the runtime cuts open connections and running generations.
+            })?;
+        Ok(Fake {
+            state,
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// The URL to configure as OpenRouter's, such as `http://127.0.0.1:4000/api/v1`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/api/v1", self.address)
+    }
+
+    /// Every generation, running ones too, in the order they were started.
+    pub fn bill(&self) -> Vec<Generation> {
+        self.state.bill.generations()
+    }
+
+    /// One generation by its id, however fresh.
+    pub fn generation(&self, id: &str) -> Option<Generation> {
+        self.state.bill.generation(id)
+    }
+
+    /// Every chat completion request, refused ones too.
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.state.bill.requests()
+    }
+
+    /// Chat requests that were received and are not finished. One whose client left counts until
+    /// its generation ends.
+    pub fn in_flight(&self) -> usize {
+        self.state.in_flight.count()
+    }
+
+    /// TCP connections accepted so far.
+    pub fn connections(&self) -> u64 {
+        self.state.connections()
+    }
+
+    /// Forgets the bill and the requests, and with them what `/key` sums. A generation that is
+    /// running meanwhile leaves no trace.
+    pub fn clear(&self) {
+        self.state.bill.clear();
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

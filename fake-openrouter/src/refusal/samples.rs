@@ -1,0 +1,115 @@
+//! What each error status looks like when OpenRouter answers it to a chat completion.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Body, Refusal};
+
+/// The page Cloudflare shows in OpenRouter's place when the origin did not answer in time.
+const EDGE_TIMEOUT: &str = include_str!("edge_524.html");
+
+/// The error that a request asked for. `provider` and `model` are those that would have answered.
+pub(crate) fn sample(
+    status: StatusCode,
+    model: &str,
+    provider: &str,
+    retry_after: Option<u64>,
+) -> Refusal {
+    if status.as_u16() == 524 {
+        return Refusal {
+            status,
+            body: Body::EdgePage(EDGE_TIMEOUT),
+            retry_after: None,
+        };
+    }
+    let (message, metadata) = wording(status, model, provider);
+    let mut refusal = Refusal::new(status, &message, Some(metadata));
+    if matches!(status.as_u16(), 429 | 503) {
+        refusal.retry_after = retry_after;
+    }
+    refusal
+}
+
+fn wording(status: StatusCode, model: &str, provider: &str) -> (String, Value) {
+    let plain = |error_type: &str| json!({ "error_type": error_type });
+    let upstream = |error_type: &str, provider_code: &str, raw: &str| {
+        json!({
+            "error_type": error_type,
+            "provider_code": provider_code,
+            "provider_name": provider,
+            "raw": raw,
+        })
+    };
+    match status.as_u16() {
+        400 => (
+            "Provider returned error".into(),
+            upstream(
+                "invalid_request",
+                "invalid_request_error",
+                "invalid value for a parameter",
+            ),
+        ),
+        401 => ("User not found.".into(), plain("authentication")),
+        402 => (
+            "This request requires more credits, or fewer max_tokens. You requested up to 16384 \
+             tokens, but can only afford 1210. To increase, visit \
+             https://openrouter.ai/settings/credits and add more credits"
+                .into(),
+            plain("payment_required"),
+        ),
+        403 => (
+            format!("{model} requires moderation on {provider}. Your input was flagged"),
+            json!({
+                "error_type": "content_policy_violation",
+                "reasons": ["violence"],
+                "flagged_input": "...",
+                "provider_name": provider,
+                "model_slug": model,
+            }),
+        ),
+        404 => (
+            format!("No endpoints found for {model}."),
+            plain("not_found"),
+        ),
+        408 => (
+            "Operation timed out. Please try again later.".into(),
+            plain("timeout"),
+        ),
+        413 => (
+            "Request payload too large".into(),
+            plain("payload_too_large"),
+        ),
+        422 => ("Invalid argument".into(), plain("unprocessable")),
+        429 => (
+            "Provider returned error".into(),
+            upstream(
+                "rate_limit_exceeded",
+                "rate_limit_exceeded",
+                &format!("{model} is temporarily rate-limited upstream. Please retry shortly"),
+            ),
+        ),
+        500 => ("Internal Server Error".into(), plain("server")),
+        502 => (
+            "Provider returned error".into(),
+            json!({
+                "error_type": "provider_unavailable",
+                "provider_code": "server_error",
+                "provider_name": provider,
+                "raw": "upstream connect error or disconnect/reset before headers",
+                "previous_errors": [{ "provider": provider, "code": 502, "status": 502 }],
+            }),
+        ),
+        503 => (
+            "There is no available model provider that meets your routing requirements".into(),
+            plain("provider_unavailable"),
+        ),
+        529 => (
+            "Provider returned error".into(),
+            upstream("provider_overloaded", "overloaded_error", "Overloaded"),
+        ),
+        _ => {
+            let reason = status.canonical_reason().unwrap_or("Unexpected error");
+            (reason.into(), plain("unmapped"))
+        }
+    }
+}

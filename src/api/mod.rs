@@ -1,0 +1,7 @@
+//! The SQL functions. Each takes its arguments, does one thing through the module that owns it, and
+//! raises what went wrong; their signatures are the public API.
+
+pub mod access;
+pub mod keys;
+pub mod prompt;
+pub mod rates;

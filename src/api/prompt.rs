@@ -1,0 +1,154 @@
+//! The synchronous call.
+
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::caller::{self, Caller};
+use crate::error::{Error, or_raise};
+use crate::gateway::protocol::Submit;
+use crate::gateway::{self, Answered};
+use crate::ledger::{self, Entry};
+use crate::openrouter::request::ChatRequest;
+use crate::pg::arguments::Jsonb;
+use crate::pg::{session, xact};
+use crate::settings;
+
+/// Calls a model through OpenRouter, books the call in `hiems.ai_usage_logs` in the caller's
+/// transaction, and returns OpenRouter's body. What each argument is and which errors there are stands
+/// in the function's comment (`sql/90_grants_comments.sql`).
+#[pg_extern(schema = "hiems", volatile, parallel_unsafe, cost = 100000)]
+#[allow(clippy::too_many_arguments)] // the SQL signature
+fn submit_prompt(
+    model: Option<String>,
+    messages: Option<Jsonb>,
+    user: default!(Option<String>, "NULL"),
+    use_case: default!(Option<String>, "NULL"),
+    session_id: default!(Option<String>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+    options: default!(Option<Jsonb>, "NULL"),
+    idempotency_key: default!(Option<String>, "NULL"),
+) -> Jsonb {
+    let text = |jsonb: Option<Jsonb>| jsonb.map(|jsonb| jsonb.0);
+    or_raise(call(Prompt {
+        model,
+        messages: text(messages),
+        user,
+        use_case,
+        session_id,
+        metadata: text(metadata),
+        options: text(options),
+        idempotency_key,
+    }))
+}
+
+/// Asks a model one question and returns the text of its answer; NULL where the answer has none.
+/// Books and raises as submit_prompt does.
+#[pg_extern(schema = "hiems", volatile, parallel_unsafe, cost = 100000)]
+fn complete(
+    prompt: Option<String>,
+    model: default!(Option<String>, "NULL"),
+    user: default!(Option<String>, "NULL"),
+    use_case: default!(Option<String>, "NULL"),
+) -> Option<String> {
+    or_raise(ask(prompt, model, user, use_case))
+}
+
+/// The arguments of a call, as they came.
+#[derive(Default)]
+struct Prompt {
+    model: Option<String>,
+    messages: Option<String>,
+    user: Option<String>,
+    use_case: Option<String>,
+    session_id: Option<String>,
+    metadata: Option<String>,
+    options: Option<String>,
+    idempotency_key: Option<String>,
+}
+
+fn ask(
+    prompt: Option<String>,
+    model: Option<String>,
+    user: Option<String>,
+    use_case: Option<String>,
+) -> Result<Option<String>, Error> {
+    let prompt = prompt.ok_or_else(|| Error::InvalidArgument {
+        message: "the prompt is NULL".to_owned(),
+        detail: String::new(),
+        hint: "Example: SELECT hiems.complete('Say hello.', 'openai/gpt-4o-mini').".to_owned(),
+    })?;
+    let messages = json!([{"role": "user", "content": prompt}]).to_string();
+    let body = call(Prompt { model, messages: Some(messages), user, use_case, ..Prompt::default() })?;
+    let body: Value = serde_json::from_str(&body.0).unwrap_or_default();
+    Ok(body.pointer("/choices/0/message/content").and_then(Value::as_str).map(str::to_owned))
+}
+
+fn call(prompt: Prompt) -> Result<Jsonb, Error> {
+    check_transaction()?;
+    let caller = caller::identify(prompt.user.clone())?;
+    let (submit, body) = prepare(prompt, caller)?;
+    let Answered { entry, body } = gateway::submit(submit, body.as_bytes())?;
+    ledger::book(&entry)?;
+    // The gateway has made it fit; UTF-8 it is by then.
+    Ok(Jsonb(String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// What must hold of the caller's transaction, before anything is sent.
+fn check_transaction() -> Result<(), Error> {
+    if xact::is_in_recovery() {
+        return Err(Error::Standby);
+    }
+    if xact::is_read_only() {
+        return Err(Error::ReadOnly);
+    }
+    if caller::is_jwt_session() && !xact::is_read_committed() {
+        return Err(Error::Isolation);
+    }
+    Ok(())
+}
+
+fn prepare(prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
+    if prompt.idempotency_key.is_some() {
+        return Err(Error::NotSupported("idempotency_key"));
+    }
+    let model = prompt.model.or_else(settings::default_model).ok_or_else(no_model)?;
+    let body = ChatRequest {
+        model: &model,
+        messages: prompt.messages.as_deref().unwrap_or("null"),
+        user: &caller.user_id,
+        session_id: prompt.session_id.as_deref(),
+        options: prompt.options.as_deref(),
+    }
+    .body()?;
+    let metadata = prompt.metadata.map(|text| serde_json::from_str(&text)).transpose();
+    let metadata = metadata.map_err(|error| Error::InvalidArgument {
+        message: "metadata cannot be used".to_owned(),
+        detail: format!("The JSON cannot be read: {error}."),
+        hint: String::new(),
+    })?;
+    let entry = Entry {
+        id: Uuid::now_v7(),
+        model_requested: model,
+        user_id: caller.user_id,
+        use_case: prompt.use_case.filter(|text| !text.is_empty()).or_else(settings::use_case),
+        session_id: prompt.session_id,
+        metadata,
+        principal: caller.principal,
+        key_name: settings::api_key_name(),
+        role_name: caller.role_name,
+        application_name: session::setting(c"application_name"),
+        ..Entry::default()
+    };
+    // Last, so that a refused call takes no transaction id.
+    let xid = xact::top_level_xid();
+    Ok((Submit { entry, xid }, body))
+}
+
+fn no_model() -> Error {
+    Error::InvalidArgument {
+        message: "no model is named".to_owned(),
+        detail: "The model is NULL, and hiems.default_model is not set.".to_owned(),
+        hint: "Name a model, such as 'openai/gpt-4o-mini', or set hiems.default_model.".to_owned(),
+    }
+}

@@ -1,0 +1,181 @@
+//! Every error that hiems raises: its SQLSTATE, message, DETAIL and HINT, at one place.
+//!
+//! `PTnnn` become HTTP status nnn in PostgREST. hiems raises no 40001: PostgREST before 16 runs such
+//! a transaction again for ever, each time with a paid call. What the provider said goes to DETAIL,
+//! never into the message.
+
+use thiserror::Error;
+
+use crate::openrouter::failure::{Failure, FailureKind};
+use crate::openrouter::request::BadRequest;
+use crate::pg::report::{self, Report};
+
+#[derive(Debug, Error)]
+pub enum Error {
+    /// An argument that cannot be used (22023).
+    #[error("{message}")]
+    InvalidArgument { message: String, detail: String, hint: String },
+
+    /// The role lacks the level (42501).
+    #[error("permission denied: this needs the level \"{level}\"")]
+    MissingLevel { level: &'static str, role: String },
+
+    /// Another user was named in a token's session (42501).
+    #[error("permission denied to call for another user")]
+    OtherUser,
+
+    /// 25006, before anything is sent.
+    #[error("cannot call OpenRouter in a read-only transaction")]
+    ReadOnly,
+
+    /// A standby (0A000).
+    #[error("cannot call OpenRouter on a standby")]
+    Standby,
+
+    /// Not READ COMMITTED in a session of `hiems.jwt_session_roles` (0A000).
+    #[error("only READ COMMITTED transactions may call OpenRouter in this session")]
+    Isolation,
+
+    /// Not built yet (0A000).
+    #[error("{0} is not supported yet")]
+    NotSupported(&'static str),
+
+    /// A key that is not there (PT404).
+    #[error("there is no key named \"{0}\"")]
+    NoSuchKey(String),
+
+    /// No free background worker slot (PT503).
+    #[error("the gateway could not be started: no background worker slot is free")]
+    NoWorkerSlot,
+
+    /// The gateway did not come up (PT503).
+    #[error("the gateway did not start")]
+    GatewayDown { detail: String },
+
+    /// The gateway went away after the call was handed over (PT502).
+    #[error("the outcome of the call is not known: the gateway went away")]
+    GatewayLost { call: uuid::Uuid },
+
+    /// The gateway and this library are not of the same version (PT503).
+    #[error("the running gateway is of another version of hiems")]
+    GatewayVersion,
+
+    /// What the gateway answered: the call failed or was refused.
+    #[error("{}", .failure.message)]
+    Call { failure: Failure, call: Option<uuid::Uuid> },
+
+    /// A defect of hiems or of its tables (XX000).
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<pgrx::spi::Error> for Error {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Error::Internal(format!("a statement of hiems failed: {error}"))
+    }
+}
+
+impl From<BadRequest> for Error {
+    fn from(bad: BadRequest) -> Self {
+        Error::InvalidArgument { message: bad.message, detail: bad.detail, hint: bad.hint }
+    }
+}
+
+impl Error {
+    fn sqlstate(&self) -> &'static str {
+        match self {
+            Error::InvalidArgument { .. } => "22023",
+            Error::MissingLevel { .. } | Error::OtherUser => "42501",
+            Error::ReadOnly => "25006",
+            Error::Standby | Error::Isolation | Error::NotSupported(_) => "0A000",
+            Error::NoSuchKey(_) => "PT404",
+            Error::NoWorkerSlot | Error::GatewayDown { .. } | Error::GatewayVersion => "PT503",
+            Error::GatewayLost { .. } => "PT502",
+            Error::Call { failure, .. } => match failure.kind {
+                FailureKind::InvalidRequest => "22023",
+                FailureKind::KeyMissing | FailureKind::KeyRefused | FailureKind::Unavailable => {
+                    "PT503"
+                }
+                FailureKind::Credits => "PT402",
+                FailureKind::Forbidden => "PT403",
+                FailureKind::NotFound => "PT404",
+                FailureKind::Timeout => "PT408",
+                FailureKind::TooLarge => "PT413",
+                FailureKind::Unprocessable => "PT422",
+                FailureKind::RateLimited => "PT429",
+                FailureKind::BadUpstream => "PT502",
+                FailureKind::Internal => "XX000",
+            },
+            Error::Internal(_) => "XX000",
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Error::InvalidArgument { detail, .. } => Some(detail.clone()),
+            Error::MissingLevel { level, role } => {
+                Some(format!("Role \"{role}\" does not have the level \"{level}\"."))
+            }
+            Error::OtherUser => Some(
+                "In this session the user is the token's subject, and \"user\" names another."
+                    .to_owned(),
+            ),
+            Error::Isolation => Some(
+                "A serialization failure would make some clients run the paid call again."
+                    .to_owned(),
+            ),
+            Error::GatewayDown { detail } => Some(detail.clone()),
+            Error::GatewayLost { call } => {
+                Some(format!("call {call}: it is booked once its cost is known."))
+            }
+            Error::Call { failure, call } => {
+                let id = call.map(|id| format!("call {id}"));
+                let parts: Vec<String> =
+                    id.into_iter().chain(failure.detail.iter().cloned()).collect();
+                (!parts.is_empty()).then(|| parts.join(": "))
+            }
+            _ => None,
+        }
+        .filter(|detail| !detail.is_empty())
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Error::InvalidArgument { hint, .. } => return Some(hint.clone()).filter(|h| !h.is_empty()),
+            Error::Call { failure, .. } => return failure.hint.clone(),
+            Error::MissingLevel { level, .. } => {
+                return Some(format!(
+                    "An admin can give it: SELECT hiems.grant_access('role', '{level}')."
+                ));
+            }
+            Error::OtherUser => "Leave \"user\" out: it comes from the token.",
+            Error::ReadOnly => "Call it in a READ WRITE transaction; over HTTP, use POST.",
+            Error::Standby => "Connect to the primary.",
+            Error::Isolation => "SET default_transaction_isolation TO 'read committed'.",
+            Error::NotSupported(_) => "Leave it out.",
+            Error::NoSuchKey(_) => "Store one with hiems.set_api_key().",
+            Error::NoWorkerSlot => "Raise max_worker_processes and restart PostgreSQL.",
+            Error::GatewayDown { .. } => "The server log says why.",
+            Error::GatewayVersion => "Connect again; the old gateway leaves when it is idle.",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    fn into_report(self) -> Report {
+        Report {
+            sqlstate: self.sqlstate(),
+            message: self.to_string(),
+            detail: self.detail(),
+            hint: self.hint(),
+        }
+    }
+}
+
+/// The end of every SQL function: its result, or its error raised.
+pub fn or_raise<T>(result: Result<T, Error>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => report::raise(error.into_report()),
+    }
+}

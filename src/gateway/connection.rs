@@ -1,0 +1,115 @@
+//! One connection to the gateway: sends and reads frames, and every wait can be cancelled.
+//!
+//! It closes when it is dropped, also by the unwinding of an ERROR: the gateway sees the end of the
+//! stream, and knows that its caller has gone.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::protocol::{self, HELLO, PREFIX, Reply};
+use crate::pg::interrupts;
+use crate::pg::wait::{Interest, WaitSet};
+
+/// Why a connection cannot be used.
+#[derive(Debug)]
+pub enum Broken {
+    /// Nobody listens, or the other side has closed.
+    Closed,
+    /// The gateway speaks another version of the protocol.
+    Version,
+    /// What came cannot be read.
+    Garbled(String),
+}
+
+pub struct Connection {
+    // Dropped first: it refers to the stream's descriptor.
+    wait: WaitSet,
+    stream: UnixStream,
+}
+
+/// How long a gateway that accepted may take for its hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Connection {
+    /// Connects to a gateway that is ready: its hello has been read.
+    pub fn open(path: &Path) -> Result<Connection, Broken> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(|_| Broken::Closed)?;
+        socket.set_nonblocking(true).map_err(|_| Broken::Closed)?;
+        let address = SockAddr::unix(path).map_err(|_| Broken::Closed)?;
+        // Unix sockets connect at once, or fail: also where the backlog is full.
+        socket.connect(&address).map_err(|_| Broken::Closed)?;
+        let stream = UnixStream::from(std::os::fd::OwnedFd::from(socket));
+        let mut connection = Connection { wait: WaitSet::new(stream.as_raw_fd()), stream };
+        let mut hello = [0; HELLO.len()];
+        connection.read_exact(&mut hello, Some(HELLO_TIMEOUT))?;
+        if hello == HELLO { Ok(connection) } else { Err(Broken::Version) }
+    }
+
+    /// False if the other side has closed or has said anything since the last reply.
+    pub fn is_fresh(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
+        let socket = socket2::SockRef::from(&self.stream);
+        matches!(socket.peek(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Sends a frame.
+    pub fn send(&mut self, header: &impl Serialize, body: &[u8]) -> Result<(), Broken> {
+        let frame = protocol::encode(header, body).map_err(Broken::Garbled)?;
+        let frame = zeroize::Zeroizing::new(frame);
+        let mut rest = &frame[..];
+        while !rest.is_empty() {
+            match self.stream.write(rest) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    interrupts::check();
+                    self.wait.wait(Interest::Writable, None);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(Broken::Closed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a frame, however long it takes.
+    pub fn receive(&mut self) -> Result<(Reply, Vec<u8>), Broken> {
+        let mut prefix = [0; PREFIX];
+        self.read_exact(&mut prefix, None)?;
+        let (header_length, body_length) = protocol::lengths(prefix).map_err(Broken::Garbled)?;
+        let mut header = vec![0; header_length];
+        self.read_exact(&mut header, None)?;
+        let mut body = vec![0; body_length];
+        self.read_exact(&mut body, None)?;
+        let reply = protocol::decode(&header).map_err(Broken::Garbled)?;
+        Ok((reply, body))
+    }
+
+    fn read_exact(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<(), Broken> {
+        let deadline = timeout.map(|timeout| std::time::Instant::now() + timeout);
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.stream.read(&mut buffer[filled..]) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    interrupts::check();
+                    let left = deadline.map(|d| d.saturating_duration_since(std::time::Instant::now()));
+                    if left.is_some_and(|left| left.is_zero()) {
+                        return Err(Broken::Closed);
+                    }
+                    self.wait.wait(Interest::Readable, left);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(Broken::Closed),
+            }
+        }
+        Ok(())
+    }
+}

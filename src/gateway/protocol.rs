@@ -1,0 +1,127 @@
+//! The frames between a backend and the gateway, both ways over one Unix socket.
+//!
+//! A connection begins with the gateway's hello of 8 bytes. A frame is two lengths (big-endian, 32
+//! bits), a JSON header, and a body that is passed on as it is.
+
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::ledger::Entry;
+use crate::openrouter::failure::Failure;
+
+/// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
+/// before a library upgrade is noticed.
+pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x01";
+
+/// Bytes before the header.
+pub const PREFIX: usize = 8;
+
+/// No frame is larger: PostgreSQL's own limit of a value is 1 GB.
+const MAX_PART: usize = 1 << 30;
+
+/// The folder of sockets and locks, in the data directory, which is every server process's working
+/// directory. A base backup leaves it out.
+const FOLDER: &str = "pg_stat_tmp/hiems";
+
+/// The gateway's files for one database.
+pub struct Files {
+    pub folder: PathBuf,
+    pub socket: PathBuf,
+    pub lock: PathBuf,
+}
+
+impl Files {
+    pub fn of_database(oid: u32) -> Files {
+        let folder = PathBuf::from(FOLDER);
+        Files {
+            socket: folder.join(format!("{oid}.sock")),
+            lock: folder.join(format!("{oid}.lock")),
+            folder,
+        }
+    }
+}
+
+/// From a backend.
+#[derive(Serialize, Deserialize)]
+pub enum Request {
+    /// Make this call; the body is the request body for OpenRouter.
+    Submit(Box<Submit>),
+    /// The answer was read: the caller is no longer waiting.
+    Received,
+    /// Seal a key; the body is the key.
+    Seal(SealRequest),
+}
+
+/// A call.
+#[derive(Serialize, Deserialize)]
+pub struct Submit {
+    /// The ledger row to be, as far as the caller knows it.
+    pub entry: Entry,
+    /// The caller's top-level transaction.
+    pub xid: u64,
+}
+
+/// A key to seal, and what to bind it to.
+#[derive(Serialize, Deserialize)]
+pub struct SealRequest {
+    pub name: String,
+    pub version: i32,
+    pub installation: String,
+}
+
+/// From the gateway.
+#[derive(Serialize, Deserialize)]
+pub enum Reply {
+    /// The settled ledger row as JSON text; the body is OpenRouter's answer.
+    Answered { entry: String },
+    /// The call failed after it was sent; the gateway books it.
+    Failed { call: Uuid, failure: Failure },
+    /// Refused before anything was sent.
+    Refused(Failure),
+    /// This gateway leaves, and has not looked at what was sent on this connection since its last
+    /// reply: it may be sent again, to the next gateway.
+    Leaving,
+    /// A sealed key.
+    Sealed(SealedKey),
+}
+
+/// A key as it is stored.
+#[derive(Serialize, Deserialize)]
+pub struct SealedKey {
+    pub nonce: Vec<u8>,
+    pub ciphertext: Vec<u8>,
+    pub fingerprint: String,
+}
+
+/// A frame to send.
+pub fn encode(header: &impl Serialize, body: &[u8]) -> Result<Vec<u8>, String> {
+    let header = serde_json::to_vec(header).map_err(|error| error.to_string())?;
+    if header.len() > MAX_PART || body.len() > MAX_PART {
+        return Err("the frame is larger than 1 GB".to_owned());
+    }
+    let mut frame = Vec::with_capacity(PREFIX + header.len() + body.len());
+    frame.extend_from_slice(&(header.len() as u32).to_be_bytes());
+    frame.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    frame.extend_from_slice(&header);
+    frame.extend_from_slice(body);
+    Ok(frame)
+}
+
+/// The lengths of header and body that a frame begins with.
+pub fn lengths(prefix: [u8; PREFIX]) -> Result<(usize, usize), String> {
+    let [a, b, c, d, e, f, g, h] = prefix;
+    let header = u32::from_be_bytes([a, b, c, d]) as usize;
+    let body = u32::from_be_bytes([e, f, g, h]) as usize;
+    if header > MAX_PART || body > MAX_PART {
+        return Err("the frame is larger than 1 GB".to_owned());
+    }
+    Ok((header, body))
+}
+
+/// A frame's header.
+pub fn decode<T: DeserializeOwned>(header: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(header).map_err(|error| error.to_string())
+}

@@ -1,0 +1,47 @@
+//! Finds the gateway of this database, or starts it: many first calls at once start exactly one.
+
+use std::time::{Duration, Instant};
+
+use super::connection::{Broken, Connection};
+use super::protocol::Files;
+use crate::error::Error;
+use crate::pg::lock::StartLock;
+use crate::pg::{background, identity, interrupts, wait};
+
+/// A start takes some 20 ms; a leaving gateway may have to be waited for.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(2);
+
+/// A connection to this database's gateway.
+pub fn connect() -> Result<Connection, Error> {
+    let files = Files::of_database(identity::database_oid());
+    if let Some(connection) = open(&files)? {
+        return Ok(connection);
+    }
+    let _one_at_a_time = StartLock::acquire();
+    if let Some(connection) = open(&files)? {
+        return Ok(connection);
+    }
+    let started = background::start_gateway().ok_or(Error::NoWorkerSlot)?;
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if let Some(connection) = open(&files)? {
+            return Ok(connection);
+        }
+        if started.has_ended() || Instant::now() > deadline {
+            let what = if started.has_ended() { "It ended at once." } else { "It is not ready." };
+            return Err(Error::GatewayDown { detail: what.to_owned() });
+        }
+        wait::wait_for_latch(POLL);
+        interrupts::check();
+    }
+}
+
+fn open(files: &Files) -> Result<Option<Connection>, Error> {
+    match Connection::open(&files.socket) {
+        Ok(connection) => Ok(Some(connection)),
+        Err(Broken::Closed) => Ok(None),
+        Err(Broken::Version) => Err(Error::GatewayVersion),
+        Err(Broken::Garbled(what)) => Err(Error::Internal(what)),
+    }
+}

@@ -1,0 +1,156 @@
+//! HTTP to OpenRouter: one pool of kept connections, TLS by rustls, no redirects, bounded answers.
+
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::answer::HttpAnswer;
+
+/// A connection pool to one base URL.
+#[derive(Clone)]
+pub struct OpenRouter {
+    client: Client,
+    chat_completions: Url,
+    request_timeout: Duration,
+    max_response_bytes: usize,
+}
+
+/// How to reach OpenRouter.
+pub struct ClientOptions<'a> {
+    pub base_url: &'a str,
+    /// PEM file with the roots to trust instead of the public ones.
+    pub ca_file: Option<&'a str>,
+    pub connect_timeout: Duration,
+    pub request_timeout: Duration,
+    pub max_response_bytes: usize,
+}
+
+/// Why there is no whole answer.
+#[derive(Debug)]
+pub enum HttpError {
+    /// No connection: the request was not sent.
+    NotSent(String),
+    /// Sent, and no whole answer in time: the generation runs on.
+    Timeout,
+    /// Sent, and the connection broke.
+    Broken(String),
+    /// The answer is larger than allowed.
+    TooLarge,
+}
+
+impl OpenRouter {
+    /// A client; the error says which setting is wrong.
+    pub fn new(options: &ClientOptions) -> Result<OpenRouter, String> {
+        let base = Url::parse(options.base_url.trim_end_matches('/'))
+            .map_err(|error| format!("hiems.base_url is not a URL: {error}"))?;
+        if base.scheme() != "https" && !(base.scheme() == "http" && is_loopback(&base)) {
+            return Err("hiems.base_url must be https: the key would travel in clear text".into());
+        }
+        let chat_completions = Url::parse(&format!("{base}/chat/completions"))
+            .map_err(|error| format!("hiems.base_url cannot be used: {error}"))?;
+        let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| format!("TLS cannot be set up: {error}"))?
+            .with_root_certificates(roots(options.ca_file)?)
+            .with_no_client_auth();
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(Policy::none())
+            .no_proxy()
+            // Never by itself: a generation that may have been billed is not sent again.
+            .retry(reqwest::retry::never())
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(Duration::from_secs(60))
+            .tcp_nodelay(true)
+            .user_agent(concat!("hiems/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
+        Ok(OpenRouter {
+            client,
+            chat_completions,
+            request_timeout: options.request_timeout,
+            max_response_bytes: options.max_response_bytes,
+        })
+    }
+
+    /// Sends one chat completion, once. `on_headers` is given the generation's id as soon as the
+    /// headers are there: the body may follow much later, or never.
+    pub async fn chat(
+        &self,
+        authorization: HeaderValue,
+        body: Vec<u8>,
+        on_headers: impl FnOnce(Option<String>),
+    ) -> Result<HttpAnswer, HttpError> {
+        let exchange = async {
+            let request = self
+                .client
+                .post(self.chat_completions.clone())
+                .header(AUTHORIZATION, authorization)
+                .header(CONTENT_TYPE, "application/json")
+                .body(body);
+            let mut response = request.send().await.map_err(|error| failed(&error))?;
+            let header = |name: &str| {
+                let value = response.headers().get(name)?;
+                value.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
+            };
+            on_headers(header("x-generation-id"));
+            let status = response.status().as_u16();
+            let retry_after = header(RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+                if body.len() + chunk.len() > self.max_response_bytes {
+                    return Err(HttpError::TooLarge);
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(HttpAnswer { status, retry_after, body })
+        };
+        tokio::time::timeout(self.request_timeout, exchange)
+            .await
+            .unwrap_or(Err(HttpError::Timeout))
+    }
+}
+
+fn failed(error: &reqwest::Error) -> HttpError {
+    // The error's own text names the URL, and nothing of the headers.
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    if error.is_connect() { HttpError::NotSent(text) } else { HttpError::Broken(text) }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
+}
+
+fn roots(ca_file: Option<&str>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let Some(path) = ca_file else {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        return Ok(roots);
+    };
+    let bad = |error: &dyn std::fmt::Display| format!("hiems.ca_file cannot be used: {error}");
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(&error))? {
+        let certificate = certificate.map_err(|error| bad(&error))?;
+        roots.add(certificate).map_err(|error| bad(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(bad(&"it holds no certificate"));
+    }
+    Ok(roots)
+}

@@ -1,0 +1,165 @@
+//! How a call fails, and whether it may have been billed.
+//! Source: OpenRouter's "Errors and debugging", "Zero completion insurance" (openrouter.ai/docs).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What went wrong, as far as a caller can act on it; `error.rs` gives each its SQLSTATE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    InvalidRequest,
+    KeyMissing,
+    KeyRefused,
+    Credits,
+    Forbidden,
+    NotFound,
+    Timeout,
+    TooLarge,
+    Unprocessable,
+    RateLimited,
+    BadUpstream,
+    Unavailable,
+    Internal,
+}
+
+/// A failed or refused call, for the caller's eyes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub message: String,
+    /// The provider's words.
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    pub fn new(kind: FailureKind, message: &str) -> Failure {
+        Failure { kind, message: message.to_owned(), detail: None, hint: None }
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Failure {
+        self.detail = Some(detail.into()).filter(|detail| !detail.is_empty());
+        self
+    }
+
+    pub fn hint(mut self, hint: &str) -> Failure {
+        self.hint = Some(hint.to_owned());
+        self
+    }
+}
+
+/// An error that OpenRouter answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorAnswer {
+    pub failure: Failure,
+    /// `error_type`, or the code, for the ledger.
+    pub error_code: String,
+    /// True where nothing can have been generated, so that nothing was billed.
+    pub surely_not_billed: bool,
+}
+
+/// The longest text of a provider's that is passed on.
+const MAX_WORDS: usize = 2_000;
+
+/// Reads an error: `status` is the HTTP status, `error` the body's `error` where the body is
+/// OpenRouter's envelope, `retry_after` the header's seconds.
+pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>) -> ErrorAnswer {
+    // At HTTP 200 the code inside says what it would have been.
+    let code = error.and_then(|error| error.get("code"));
+    let inner = code.and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    let effective = if status >= 400 { status } else { inner.filter(|c| *c >= 400).unwrap_or(502) };
+    let (kind, message) = kind_of(effective);
+
+    let words = error.and_then(|error| error.get("message")).and_then(Value::as_str);
+    let mut detail = format!("HTTP {status}");
+    if let Some(words) = words {
+        detail.push_str(": ");
+        detail.extend(words.chars().take(MAX_WORDS));
+    } else if error.is_none() {
+        detail.push_str(", without OpenRouter's error envelope");
+    }
+    let hinted = error
+        .and_then(|error| error.pointer("/availability/retry_after"))
+        .and_then(Value::as_u64);
+    if let Some(seconds) = retry_after.or(hinted) {
+        detail.push_str(&format!("; retry after {seconds} s"));
+    }
+    let mut failure = Failure::new(kind, message).detail(detail);
+    failure.hint = hint_for(kind).map(str::to_owned);
+
+    let error_type = error
+        .and_then(|error| error.pointer("/metadata/error_type").or(error.get("error_type")))
+        .and_then(Value::as_str);
+    let error_code = error_type.map_or_else(
+        || code.map_or_else(|| effective.to_string(), |code| code.to_string().replace('"', "")),
+        str::to_owned,
+    );
+    // Before the first token there is an ordinary status and the envelope. A timeout says nothing of
+    // what runs on behind it, and a page of the edge's nothing of OpenRouter's state.
+    let surely_not_billed =
+        status >= 400 && error.is_some() && !matches!(status, 408 | 504 | 524);
+    ErrorAnswer { failure, error_code, surely_not_billed }
+}
+
+fn kind_of(status: u16) -> (FailureKind, &'static str) {
+    match status {
+        401 => (FailureKind::KeyRefused, "OpenRouter refused the key"),
+        402 => (FailureKind::Credits, "OpenRouter refused the call for lack of credits"),
+        403 => (FailureKind::Forbidden, "OpenRouter does not allow the call"),
+        404 => (FailureKind::NotFound, "OpenRouter did not find what was asked for"),
+        408 | 504 | 524 => (FailureKind::Timeout, "OpenRouter gave up waiting for the model"),
+        413 => (FailureKind::TooLarge, "the request is too large for OpenRouter"),
+        422 => (FailureKind::Unprocessable, "OpenRouter cannot process the request"),
+        429 => (FailureKind::RateLimited, "OpenRouter or the provider limits the rate of calls"),
+        503 | 529 => (FailureKind::Unavailable, "no provider is available for the model"),
+        400..=499 => (FailureKind::InvalidRequest, "OpenRouter refused the request"),
+        _ => (FailureKind::BadUpstream, "OpenRouter or the provider failed"),
+    }
+}
+
+fn hint_for(kind: FailureKind) -> Option<&'static str> {
+    Some(match kind {
+        FailureKind::KeyRefused => "Store a valid key with hiems.set_api_key().",
+        FailureKind::Credits => {
+            "Buy credits, raise the key's limit, or set max_completion_tokens in options."
+        }
+        FailureKind::Forbidden => "Look at the key's permissions, guardrails and budgets.",
+        FailureKind::NotFound => "Look at the model's name, and at the provider options.",
+        FailureKind::RateLimited | FailureKind::Unavailable => "Try again later.",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_envelope_gives_kind_words_and_code() {
+        let error = json!({"code": 402, "message": "more credits",
+                           "metadata": {"error_type": "payment_required"}});
+        let answer = error_answer(402, Some(&error), None);
+        assert_eq!(answer.failure.kind, FailureKind::Credits);
+        assert_eq!(answer.failure.detail.as_deref(), Some("HTTP 402: more credits"));
+        assert_eq!(answer.error_code, "payment_required");
+        assert!(answer.surely_not_billed);
+    }
+
+    #[test]
+    fn a_timeout_and_a_page_of_the_edge_may_have_been_billed() {
+        assert!(!error_answer(408, Some(&json!({"code": 408})), None).surely_not_billed);
+        assert!(!error_answer(502, None, None).surely_not_billed);
+        assert!(!error_answer(200, Some(&json!({"code": 502})), None).surely_not_billed);
+    }
+
+    #[test]
+    fn an_error_at_status_200_goes_by_its_own_code() {
+        let answer = error_answer(200, Some(&json!({"code": 429, "message": "slow down"})), Some(7));
+        assert_eq!(answer.failure.kind, FailureKind::RateLimited);
+        assert_eq!(answer.failure.detail.as_deref(), Some("HTTP 200: slow down; retry after 7 s"));
+        let text = error_answer(200, Some(&json!({"code": "server_error"})), None);
+        assert_eq!(text.failure.kind, FailureKind::BadUpstream);
+        assert_eq!(text.error_code, "server_error");
+    }
+}

@@ -1,0 +1,9 @@
+//! OpenRouter's chat completions API, without PostgreSQL: nothing here may name pgrx.
+
+pub mod answer;
+pub mod client;
+pub mod failure;
+pub mod json_text;
+pub mod money;
+pub mod request;
+pub mod usage;

@@ -1,0 +1,45 @@
+//! Who runs this statement.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+/// The role whose rights count now: inside a SECURITY DEFINER function its owner.
+pub fn current_role_oid() -> pg_sys::Oid {
+    // SAFETY: reads state of this process.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// The name of that role.
+pub fn current_role() -> String {
+    role_name(current_role_oid())
+}
+
+/// The name that the connection was opened with (or a superuser's SET SESSION AUTHORIZATION gave).
+pub fn session_role() -> String {
+    // SAFETY: reads state of this process.
+    role_name(unsafe { pg_sys::GetSessionUserId() })
+}
+
+/// True if the current role is a superuser.
+pub fn is_superuser() -> bool {
+    // SAFETY: looks in the system cache.
+    unsafe { pg_sys::superuser_arg(pg_sys::GetUserId()) }
+}
+
+/// The OID of the database that this process is connected to.
+pub fn database_oid() -> u32 {
+    // SAFETY: reads state of this process.
+    unsafe { pg_sys::MyDatabaseId.to_u32() }
+}
+
+fn role_name(oid: pg_sys::Oid) -> String {
+    // SAFETY: a palloc'd C string, or NULL where the role is gone.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(oid, true);
+        if name.is_null() {
+            return oid.to_u32().to_string();
+        }
+        CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}

@@ -1,0 +1,61 @@
+//! Heavyweight locks of hiems's own, which no user can take.
+
+use pgrx::pg_sys;
+
+/// An advisory lock class apart from the two that SQL's pg_advisory_lock uses (1 and 2).
+const LOCK_CLASS: u16 = 0x6869;
+
+/// Held until drop, or until the transaction ends. The wait for it can be cancelled.
+pub struct StartLock(pg_sys::LOCKTAG);
+
+impl StartLock {
+    /// Waits for the lock that lets one backend of this database at a time start the gateway.
+    pub fn acquire() -> StartLock {
+        // SAFETY: plain data; LockAcquire waits like any heavyweight lock.
+        unsafe {
+            let tag = pg_sys::LOCKTAG {
+                locktag_field1: pg_sys::MyDatabaseId.to_u32(),
+                locktag_field2: 0,
+                locktag_field3: 0,
+                locktag_field4: LOCK_CLASS,
+                locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+                locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+            };
+            pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, false);
+            StartLock(tag)
+        }
+    }
+}
+
+impl Drop for StartLock {
+    fn drop(&mut self) {
+        // SAFETY: taken in acquire; an ERROR on the way out has not released it yet, since the
+        // transaction's abort comes after the unwinding.
+        unsafe {
+            pg_sys::LockRelease(&self.0, pg_sys::ExclusiveLock as i32, false);
+        }
+    }
+}
+
+/// True if somebody waits to drop, rename or copy this database: it holds the lock that conflicts.
+/// To be asked inside a transaction.
+pub fn database_is_wanted() -> bool {
+    // SAFETY: plain data; asks without waiting and gives the lock back at once.
+    unsafe {
+        let tag = pg_sys::LOCKTAG {
+            locktag_field1: 0,
+            locktag_field2: pg_sys::DatabaseRelationId.to_u32(),
+            locktag_field3: pg_sys::MyDatabaseId.to_u32(),
+            locktag_field4: 0,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+        };
+        let mode = pg_sys::RowExclusiveLock as i32;
+        let taken = pg_sys::LockAcquire(&tag, mode, false, true)
+            != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL;
+        if taken {
+            pg_sys::LockRelease(&tag, mode, false);
+        }
+        !taken
+    }
+}

@@ -1,0 +1,15 @@
+//! PostgreSQL's C interface, made safe: the only folder with `unsafe` in it.
+//!
+//! Owns what cannot be said in safe Rust, and nothing else: no SQL of a table, no rule of hiems.
+
+pub mod arguments;
+pub mod background;
+pub mod identity;
+pub mod interrupts;
+pub mod lock;
+pub mod report;
+pub mod session;
+pub mod signals;
+pub mod spi;
+pub mod wait;
+pub mod xact;

@@ -1,0 +1,70 @@
+//! Settings of this session, by name.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+
+/// The value of a setting; None where there is no such setting, or it is empty.
+pub fn setting(name: &CStr) -> Option<String> {
+    // SAFETY: the text is PostgreSQL's; it is copied at once.
+    unsafe { text(pg_sys::GetConfigOption(name.as_ptr(), true, false)) }
+}
+
+/// The value that RESET would bring back: the server's, or the database's or role's own.
+pub fn reset_value(name: &CStr) -> Option<String> {
+    // SAFETY: as above; the setting is one of PostgreSQL's own, so it exists.
+    unsafe { text(pg_sys::GetConfigOptionResetString(name.as_ptr())) }
+}
+
+/// Fixes a setting for the life of this process, above what ALTER DATABASE or ALTER ROLE say.
+pub fn fix(name: &CStr, value: &CStr) {
+    // SAFETY: both are C strings; a value that does not fit raises an ERROR.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
+    }
+}
+
+/// Refuses settings called `hiems.` that hiems does not know.
+pub fn reserve_prefix() {
+    // SAFETY: a C string with no end of life.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"hiems".as_ptr()) }
+}
+
+/// Reads the configuration files again, as on a reload.
+pub fn reload() {
+    // SAFETY: outside a transaction of the worker's main loop, as PostgreSQL's own workers do.
+    unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) }
+}
+
+/// Shows what this process is doing in pg_stat_activity, and flushes its statistics.
+pub fn report_activity(activity: &str) {
+    let activity = CString::new(activity).unwrap_or_default();
+    // SAFETY: called outside a transaction; the text is copied.
+    unsafe {
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, activity.as_ptr());
+        pg_sys::pgstat_report_stat(true);
+    }
+}
+
+/// Switches Rust's backtraces off for this process: with RUST_BACKTRACE=1 in the postmaster's
+/// environment every ERROR would take some 100 ms longer.
+pub fn disable_backtraces() {
+    // SAFETY: called while the library is loaded, when this process has one thread.
+    unsafe { std::env::set_var("RUST_BACKTRACE", "0") }
+}
+
+/// # Safety
+/// `value` is NULL or a C string.
+unsafe fn text(value: *const std::ffi::c_char) -> Option<String> {
+    if value.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    let value = unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned();
+    (!value.is_empty()).then_some(value)
+}

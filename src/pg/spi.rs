@@ -1,0 +1,105 @@
+//! SQL from Rust: statements that are prepared once per process, and run with hiems's own rights.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData, SpiResult};
+use pgrx::{PgOid, pg_sys};
+
+thread_local! {
+    /// By the statement's address: every statement is a `const` of its owner module.
+    static PLANS: RefCell<HashMap<&'static str, OwnedPreparedStatement>> =
+        RefCell::new(HashMap::new());
+}
+
+/// One row of a result.
+pub type Row<'conn> = SpiHeapTupleData<'conn>;
+
+/// Runs `sql` in the current transaction with the rights of hiems itself and a search_path that
+/// nobody can plant in, and gives each row to `read`.
+///
+/// Whoever calls this has checked that the caller may have it done. An ERROR unwinds.
+pub fn query<R>(
+    sql: &'static str,
+    arguments: &[DatumWithOid],
+    mut read: impl FnMut(Row) -> SpiResult<R>,
+) -> SpiResult<Vec<R>> {
+    let _rights = OwnRights::take();
+    Spi::connect_mut(|client| {
+        let table = PLANS.with_borrow_mut(|plans| -> SpiResult<_> {
+            if !plans.contains_key(sql) {
+                let types: Vec<PgOid> =
+                    arguments.iter().map(|argument| PgOid::from(argument.oid())).collect();
+                plans.insert(sql, client.prepare_mut(sql, &types)?.keep());
+            }
+            client.update(&plans[sql], None, arguments)
+        })?;
+        let mut rows = Vec::with_capacity(table.len());
+        for row in table {
+            rows.push(read(row)?);
+        }
+        Ok(rows)
+    })
+}
+
+/// Like [`query`], for a statement whose rows do not matter.
+pub fn execute(sql: &'static str, arguments: &[DatumWithOid]) -> SpiResult<()> {
+    query(sql, arguments, |_| Ok(())).map(|_| ())
+}
+
+/// Runs a statement made at run time (GRANT takes no parameters) with the rights of hiems itself.
+pub fn run_utility(sql: &str) -> SpiResult<()> {
+    let _rights = OwnRights::take();
+    Spi::run(sql)
+}
+
+/// While it lives, the current role is the bootstrap superuser, SET ROLE is refused, and the
+/// search_path is PostgreSQL's own.
+struct OwnRights {
+    role: pg_sys::Oid,
+    context: i32,
+    settings: i32,
+}
+
+/// The superuser that initdb makes: it cannot be dropped, and owns the cluster.
+const BOOTSTRAP_SUPERUSER: u32 = 10;
+
+impl OwnRights {
+    fn take() -> OwnRights {
+        let mut role = pg_sys::Oid::INVALID;
+        let mut context = 0;
+        // SAFETY: saves the role and puts it back in drop; an abort of the transaction would do the
+        // same. The setting is undone with its nest level.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
+            pg_sys::SetUserIdAndSecContext(
+                pg_sys::Oid::from(BOOTSTRAP_SUPERUSER),
+                context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+            );
+            let settings = pg_sys::NewGUCNestLevel();
+            let rights = OwnRights { role, context, settings };
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+            rights
+        }
+    }
+}
+
+impl Drop for OwnRights {
+    fn drop(&mut self) {
+        // SAFETY: gives back what take saved.
+        unsafe {
+            pg_sys::AtEOXact_GUC(false, self.settings);
+            pg_sys::SetUserIdAndSecContext(self.role, self.context);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Transactions: the caller's, and the gateway's own.
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+/// The caller's top-level transaction id, 64 bits; assigned if it has none yet. An error where
+/// writing is not allowed: ask [`is_read_only`] first.
+pub fn top_level_xid() -> u64 {
+    // SAFETY: called inside a transaction.
+    unsafe { pg_sys::GetTopFullTransactionId().value }
+}
+
+/// True in a READ ONLY transaction.
+pub fn is_read_only() -> bool {
+    // SAFETY: reads a flag of this process.
+    unsafe { pg_sys::XactReadOnly }
+}
+
+/// True where transactions run at READ COMMITTED (READ UNCOMMITTED is the same in PostgreSQL).
+pub fn is_read_committed() -> bool {
+    // SAFETY: reads a value of this process.
+    unsafe { pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 }
+}
+
+/// True on a standby.
+pub fn is_in_recovery() -> bool {
+    // SAFETY: reads shared state.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// The identifier that initdb gave this cluster.
+pub fn system_identifier() -> i64 {
+    // SAFETY: reads the control file's copy in shared memory.
+    unsafe { pg_sys::GetSystemIdentifier() as i64 }
+}
+
+/// Why a transaction of the gateway's was aborted.
+#[derive(Debug)]
+pub struct Aborted {
+    /// True where a lock was not to be had in time: worth trying again.
+    pub lock_not_available: bool,
+    pub message: String,
+}
+
+/// Runs `body` in a transaction of this process's own and commits it. An ERROR aborts it and comes
+/// back as a value; nothing is thrown.
+pub fn transaction<R>(body: impl FnOnce() -> R) -> Result<R, Aborted> {
+    let attempt = AssertUnwindSafe(|| {
+        // SAFETY: this process is in no transaction; the snapshot is popped before the commit.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
+        let result = body();
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(result)
+    });
+    PgTryBuilder::new(attempt)
+        .catch_others(|error| Err(abort(&error)))
+        .catch_rust_panic(|error| Err(abort(&error)))
+        .execute()
+}
+
+fn abort(error: &CaughtError) -> Aborted {
+    let report = match error {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
+        CaughtError::RustPanic { ereport, .. } => ereport,
+    };
+    // SAFETY: an ERROR was caught, so the transaction has to be aborted, and its memory with it.
+    unsafe { pg_sys::AbortCurrentTransaction() }
+    Aborted {
+        lock_not_available: report.sql_error_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        message: report.message().to_owned(),
+    }
+}

@@ -1,0 +1,41 @@
+//! Exchange rates to SEK. The only writer of `hiems_private.exchange_rates`.
+
+use pgrx::datum::{AnyNumeric, Date};
+
+use crate::error::Error;
+use crate::pg::spi;
+
+const SET: &str = "
+    INSERT INTO hiems_private.exchange_rates (currency, rate_date, sek_per_unit, source)
+    VALUES ($1, $2, $3, $4)
+    ON CONFLICT (currency, rate_date) DO UPDATE
+    SET sek_per_unit = excluded.sek_per_unit, source = excluded.source, stored_at = now()";
+
+/// Stores the rate of a day; a rate of that day is replaced. Rows already booked keep theirs.
+pub fn set(currency: &str, sek_per_unit: AnyNumeric, date: Date, source: &str) -> Result<(), Error> {
+    let bad = |message: &str, detail: String| Error::InvalidArgument {
+        message: message.to_owned(),
+        detail,
+        hint: "Example: SELECT hiems.set_exchange_rate('USD', 10.4521, '2026-11-24', 'Riksbanken')."
+            .to_owned(),
+    };
+    if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(bad(
+            "the currency is not an ISO 4217 code",
+            format!("\"{currency}\" is not three upper-case letters."),
+        ));
+    }
+    // NaN sorts above every number, so it fails here as infinity does.
+    let too_large = AnyNumeric::from(1_000_000_000_i64);
+    if sek_per_unit <= AnyNumeric::from(0_i64) || sek_per_unit >= too_large {
+        return Err(bad(
+            "the rate is not a positive number",
+            format!("{sek_per_unit} is not SEK per 1 {currency}."),
+        ));
+    }
+    if source.trim().is_empty() {
+        return Err(bad("the source is empty", "A rate says where it comes from.".to_owned()));
+    }
+    let arguments = [currency.into(), date.into(), sek_per_unit.into(), source.into()];
+    Ok(spi::execute(SET, &arguments)?)
+}

@@ -1,0 +1,245 @@
+//! Every setting: its unit, range, who may change it, and why its default is what it is.
+//!
+//! What could send a key elsewhere is for superusers only, and read by the gateway from its own
+//! process, never from a caller's session. Code below `api/` and `worker/` is given values, not
+//! settings.
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::prelude::*;
+
+use crate::pg::session;
+
+/// When listeners on channel `hiems_usage` are told of new ledger rows.
+#[derive(Clone, Copy, PostgresGucEnum)]
+pub enum Notify {
+    /// With the commit that books them.
+    #[name = c"commit"]
+    Commit,
+    /// Never.
+    #[name = c"off"]
+    Off,
+}
+
+type Text = GucSetting<Option<CString>>;
+
+static BASE_URL: Text = Text::new(Some(c"https://openrouter.ai/api/v1"));
+static MASTER_KEY_FILE: Text = Text::new(None);
+static CA_FILE: Text = Text::new(None);
+// A long answer of a reasoning model takes minutes; a call that is given up is billed all the same.
+static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300_000);
+static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static MAX_IN_FLIGHT: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+// Well below the 256 MB that jsonb can hold.
+static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024 * 1024);
+// Long enough that a site with a call a minute never waits for a start, which takes some 20 ms.
+static WORKER_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300_000);
+static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::Commit);
+static REPORTING_TIME_ZONE: Text = Text::new(None);
+static DEFAULT_MODEL: Text = Text::new(None);
+static USE_CASE: Text = Text::new(None);
+static API_KEY_NAME: Text = Text::new(Some(c"default"));
+// PostgREST's and Supabase Realtime's logins: they check the token before they set the claims.
+static JWT_SESSION_ROLES: Text = Text::new(Some(c"authenticator, supabase_admin"));
+
+/// Registers the settings; called once per process, when the library is loaded.
+pub fn define() {
+    let text = GucRegistry::define_string_guc;
+    let number = GucRegistry::define_int_guc;
+    let hidden = GucFlags::SUPERUSER_ONLY;
+    let milliseconds = GucFlags::UNIT_MS;
+    let none = GucFlags::default();
+
+    text(
+        c"hiems.base_url",
+        c"Where OpenRouter's API is.",
+        c"https only, but for loopback addresses. The gateway reads it when it starts.",
+        &BASE_URL,
+        GucContext::Suset,
+        none,
+    );
+    text(
+        c"hiems.master_key_file",
+        c"File with the key that seals the OpenRouter keys: 64 hexadecimal digits.",
+        c"Not set: hiems_master.key in the data directory, made when the first key is stored.",
+        &MASTER_KEY_FILE,
+        GucContext::Suset,
+        hidden,
+    );
+    text(
+        c"hiems.ca_file",
+        c"PEM file of certificate authorities to trust instead of the public ones.",
+        c"For companies whose proxy has a root of its own. The gateway reads it when it starts.",
+        &CA_FILE,
+        GucContext::Suset,
+        hidden,
+    );
+    number(
+        c"hiems.request_timeout",
+        c"How long to wait for OpenRouter's whole answer.",
+        c"A generation that is given up runs on and is billed; its outcome is then unknown.",
+        &REQUEST_TIMEOUT,
+        100,
+        3_600_000,
+        GucContext::Suset,
+        milliseconds,
+    );
+    number(
+        c"hiems.connect_timeout",
+        c"How long to wait for a connection to OpenRouter.",
+        c"Nothing is billed before there is one.",
+        &CONNECT_TIMEOUT,
+        100,
+        600_000,
+        GucContext::Suset,
+        milliseconds,
+    );
+    number(
+        c"hiems.max_in_flight",
+        c"How many calls one database may have in flight.",
+        c"A call above it is refused with PT429 before anything is sent.",
+        &MAX_IN_FLIGHT,
+        1,
+        100_000,
+        GucContext::Suset,
+        none,
+    );
+    number(
+        c"hiems.max_response_bytes",
+        c"The largest answer that is taken.",
+        c"A larger one is cut off; its call fails, and is booked.",
+        &MAX_RESPONSE_BYTES,
+        1024,
+        200 * 1024 * 1024,
+        GucContext::Suset,
+        GucFlags::UNIT_BYTE,
+    );
+    number(
+        c"hiems.worker_idle_timeout",
+        c"How long the gateway stays when there is nothing to do.",
+        c"The next call starts it again.",
+        &WORKER_IDLE_TIMEOUT,
+        100,
+        86_400_000,
+        GucContext::Suset,
+        milliseconds,
+    );
+    GucRegistry::define_enum_guc(
+        c"hiems.notify",
+        c"When channel hiems_usage is told of new ledger rows.",
+        c"With 'commit' each booking transaction takes PostgreSQL's cluster-wide NOTIFY lock, and \
+          PREPARE TRANSACTION is refused.",
+        &NOTIFY,
+        GucContext::Suset,
+        none,
+    );
+    text(
+        c"hiems.reporting_time_zone",
+        c"Time zone of the days in views, and of the day whose exchange rate applies.",
+        c"Not set: the server's TimeZone.",
+        &REPORTING_TIME_ZONE,
+        GucContext::Userset,
+        none,
+    );
+    text(
+        c"hiems.default_model",
+        c"The model that is asked where the caller names none.",
+        c"",
+        &DEFAULT_MODEL,
+        GucContext::Userset,
+        none,
+    );
+    text(
+        c"hiems.use_case",
+        c"The use case that is booked where the caller names none.",
+        c"",
+        &USE_CASE,
+        GucContext::Userset,
+        none,
+    );
+    text(
+        c"hiems.api_key_name",
+        c"The name of the stored key that pays for this session's calls.",
+        c"Set it per role to bill roles to keys of their own.",
+        &API_KEY_NAME,
+        GucContext::Suset,
+        none,
+    );
+    text(
+        c"hiems.jwt_session_roles",
+        c"Logins whose request.jwt.claims count, separated by commas.",
+        c"Anyone can set the claims in plain SQL: name only logins that check the token first.",
+        &JWT_SESSION_ROLES,
+        GucContext::Suset,
+        none,
+    );
+    session::reserve_prefix();
+}
+
+fn value(setting: &'static Text) -> Option<String> {
+    let text = setting.get()?.to_string_lossy().trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// What the gateway works by: read when it starts, and again on a reload.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    pub base_url: String,
+    pub ca_file: Option<String>,
+    pub master_key_file: Option<String>,
+    pub request_timeout: Duration,
+    pub connect_timeout: Duration,
+    pub max_in_flight: usize,
+    pub max_response_bytes: usize,
+    pub idle_timeout: Duration,
+}
+
+impl GatewaySettings {
+    /// The settings of this process.
+    pub fn read() -> GatewaySettings {
+        let milliseconds = |setting: &GucSetting<i32>| {
+            Duration::from_millis(u64::try_from(setting.get()).unwrap_or_default())
+        };
+        let count = |setting: &GucSetting<i32>| usize::try_from(setting.get()).unwrap_or_default();
+        GatewaySettings {
+            base_url: value(&BASE_URL).unwrap_or_default(),
+            ca_file: value(&CA_FILE),
+            master_key_file: value(&MASTER_KEY_FILE),
+            request_timeout: milliseconds(&REQUEST_TIMEOUT),
+            connect_timeout: milliseconds(&CONNECT_TIMEOUT),
+            max_in_flight: count(&MAX_IN_FLIGHT),
+            max_response_bytes: count(&MAX_RESPONSE_BYTES),
+            idle_timeout: milliseconds(&WORKER_IDLE_TIMEOUT),
+        }
+    }
+}
+
+/// `hiems.default_model`.
+pub fn default_model() -> Option<String> {
+    value(&DEFAULT_MODEL)
+}
+
+/// `hiems.use_case`.
+pub fn use_case() -> Option<String> {
+    value(&USE_CASE)
+}
+
+/// `hiems.api_key_name`; 'default' where it is empty.
+pub fn api_key_name() -> String {
+    value(&API_KEY_NAME).unwrap_or_else(|| "default".to_owned())
+}
+
+/// True if claims count in sessions that logged in as `role`.
+pub fn is_jwt_session_role(role: &str) -> bool {
+    value(&JWT_SESSION_ROLES)
+        .is_some_and(|roles| roles.split(',').any(|name| name.trim() == role))
+}
+
+/// `hiems.reporting_time_zone`, else the TimeZone that the session began with.
+pub fn reporting_time_zone() -> String {
+    value(&REPORTING_TIME_ZONE)
+        .or_else(|| session::reset_value(c"TimeZone"))
+        .unwrap_or_else(|| "UTC".to_owned())
+}

@@ -1,0 +1,170 @@
+//! What is committed together: one transaction for all that came while the last one was being
+//! written.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use pgrx::spi::SpiResult;
+use reqwest::header::HeaderValue;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::admission::Keyring;
+use super::call;
+use super::events::{Event, Go};
+use super::journal::{self, Intent};
+use super::settlement::Settlement;
+use crate::gateway::protocol::Submit;
+use crate::openrouter::failure::{Failure, FailureKind};
+
+type Asked<T> = oneshot::Sender<T>;
+
+#[derive(Default)]
+pub struct Batch {
+    intents: Vec<(Box<Submit>, Asked<Result<Go, Failure>>)>,
+    generations: Vec<(Uuid, String)>,
+    oldest_generation: Option<Instant>,
+    settlements: Vec<(Box<Settlement>, Asked<String>)>,
+    gone: Vec<Uuid>,
+    unsent: Vec<Uuid>,
+}
+
+/// What a commit gave, to be told once it is durable.
+#[derive(Default)]
+pub struct Committed {
+    go: Vec<Result<Go, Failure>>,
+    entries: HashMap<Uuid, String>,
+}
+
+impl Batch {
+    /// Takes an event in. Sealing needs no transaction, and is done at once.
+    pub fn add(&mut self, event: Event, keyring: &Keyring) {
+        match event {
+            Event::Intent { submit, done } => self.intents.push((submit, done)),
+            Event::Generation { call, generation_id } => {
+                self.oldest_generation.get_or_insert_with(Instant::now);
+                self.generations.push((call, generation_id));
+            }
+            Event::Settle { settlement, done } => {
+                // It holds the generation's id itself.
+                self.generations.retain(|(call, _)| *call != settlement.entry.id);
+                if self.generations.is_empty() {
+                    self.oldest_generation = None;
+                }
+                self.settlements.push((settlement, done));
+            }
+            Event::Unsent { call } => self.unsent.push(call),
+            Event::CallerGone { call } => self.gone.push(call),
+            Event::Seal { request, key, done } => {
+                // A backend that no longer waits needs no answer.
+                let _ = done.send(keyring.seal(&request, &key));
+            }
+        }
+    }
+
+    /// Since when a generation's id has been waiting.
+    pub fn oldest_generation(&self) -> Option<Instant> {
+        self.oldest_generation
+    }
+
+    /// True if somebody waits for the commit.
+    pub fn is_urgent(&self) -> bool {
+        !(self.intents.is_empty()
+            && self.settlements.is_empty()
+            && self.gone.is_empty()
+            && self.unsent.is_empty())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !self.is_urgent() && self.generations.is_empty()
+    }
+
+    /// Puts what could not be committed before what has come since.
+    pub fn prepend(&mut self, mut earlier: Batch) {
+        earlier.intents.append(&mut self.intents);
+        earlier.generations.append(&mut self.generations);
+        earlier.oldest_generation = earlier.oldest_generation.or(self.oldest_generation);
+        earlier.settlements.append(&mut self.settlements);
+        earlier.gone.append(&mut self.gone);
+        earlier.unsent.append(&mut self.unsent);
+        *self = earlier;
+    }
+
+    /// Writes everything in the current transaction. `full`: no more calls may be in flight.
+    pub fn write(
+        &self,
+        keyring: &mut Keyring,
+        system_identifier: i64,
+        time_zone: &str,
+        full: bool,
+    ) -> SpiResult<Committed> {
+        let created_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+        let mut keys: HashMap<&str, Result<HeaderValue, Failure>> = HashMap::new();
+        let mut committed = Committed::default();
+        let mut intents = Vec::new();
+        for (submit, _) in &self.intents {
+            let entry = &submit.entry;
+            if !keys.contains_key(entry.key_name.as_str()) {
+                let key = keyring.authorization(&entry.key_name)?;
+                keys.insert(&entry.key_name, key);
+            }
+            let key = &keys[entry.key_name.as_str()];
+            committed.go.push(match key {
+                Err(failure) => Err(failure.clone()),
+                Ok(_) if full => Err(too_many()),
+                Ok(authorization) => {
+                    intents.push(Intent {
+                        id: entry.id,
+                        caller_xid: submit.xid.to_string(),
+                        principal: entry.principal.clone(),
+                        created_at: created_at.clone(),
+                        entry: call::intended(entry, &created_at),
+                    });
+                    let authorization = authorization.clone();
+                    Ok(Go { authorization, created_at: created_at.clone() })
+                }
+            });
+        }
+        journal::insert(&intents, system_identifier)?;
+        journal::set_generations(&self.generations)?;
+        let settlements: Vec<&Settlement> = self.settlements.iter().map(|(s, _)| &**s).collect();
+        committed.entries = journal::settle(&settlements, time_zone)?.into_iter().collect();
+        journal::callers_gone(&self.gone)?;
+        journal::forget(&self.unsent)?;
+        Ok(committed)
+    }
+
+    /// Tells everybody who waits that their part is durable.
+    pub fn tell(self, mut committed: Committed) {
+        // Whoever no longer waits has left word of it, as an event of its own.
+        for ((_, done), go) in self.intents.into_iter().zip(committed.go) {
+            let _ = done.send(go);
+        }
+        for (settlement, done) in self.settlements {
+            if let Some(entry) = committed.entries.remove(&settlement.entry.id) {
+                let _ = done.send(entry);
+            }
+        }
+    }
+
+    /// Refuses the calls that wait to be sent: the journal cannot take them.
+    pub fn refuse_intents(&mut self, reason: &str) {
+        for (_, done) in self.intents.drain(..) {
+            let failure = Failure::new(FailureKind::Internal, "the call could not be journalled");
+            let _ = done.send(Err(failure.detail(reason)));
+        }
+    }
+
+    /// Costs that no `numeric` should take.
+    pub fn costs_out_of_range(&self) -> impl Iterator<Item = (Uuid, &str)> {
+        self.settlements
+            .iter()
+            .filter_map(|(s, _)| Some((s.entry.id, s.cost_out_of_range.as_deref()?)))
+    }
+}
+
+fn too_many() -> Failure {
+    Failure::new(FailureKind::RateLimited, "too many calls are in flight")
+        .detail("hiems.max_in_flight is reached; try again in 1 s")
+        .hint("A superuser can raise hiems.max_in_flight.")
+}

@@ -1,0 +1,110 @@
+//! What tokio's threads ask of the main thread, and how they wake it.
+
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+use reqwest::header::HeaderValue;
+use secrecy::SecretString;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::settlement::Settlement;
+use crate::gateway::protocol::{SealRequest, SealedKey, Submit};
+use crate::openrouter::failure::Failure;
+
+/// A piece of work for the main thread.
+pub enum Event {
+    /// Admit a call and commit its intent; then it may be sent.
+    Intent { submit: Box<Submit>, done: oneshot::Sender<Result<Go, Failure>> },
+    /// The generation's id has come with the headers.
+    Generation { call: Uuid, generation_id: String },
+    /// Commit how a call ended; gives the ledger row as JSON text.
+    Settle { settlement: Box<Settlement>, done: oneshot::Sender<String> },
+    /// Nothing was sent: forget the intent.
+    Unsent { call: Uuid },
+    /// The caller went before it had read the answer.
+    CallerGone { call: Uuid },
+    /// Seal a key.
+    Seal {
+        request: SealRequest,
+        key: SecretString,
+        done: oneshot::Sender<Result<SealedKey, Failure>>,
+    },
+}
+
+/// A call may be sent.
+pub struct Go {
+    /// The `Authorization` header, marked sensitive.
+    pub authorization: HeaderValue,
+    /// When the call was made, for the ledger.
+    pub created_at: String,
+}
+
+/// The sending end, for tokio's threads.
+#[derive(Clone)]
+pub struct Outbox {
+    events: mpsc::Sender<Event>,
+    bell: Arc<Bell>,
+}
+
+/// The main thread's end.
+pub struct Inbox {
+    events: mpsc::Receiver<Event>,
+    bell: Arc<Bell>,
+    ear: UnixStream,
+}
+
+struct Bell {
+    rung: AtomicBool,
+    wire: UnixStream,
+}
+
+/// Both ends.
+pub fn channel() -> std::io::Result<(Outbox, Inbox)> {
+    let (wire, ear) = UnixStream::pair()?;
+    wire.set_nonblocking(true)?;
+    ear.set_nonblocking(true)?;
+    let bell = Arc::new(Bell { rung: AtomicBool::new(false), wire });
+    let (sender, receiver) = mpsc::channel();
+    Ok((
+        Outbox { events: sender, bell: Arc::clone(&bell) },
+        Inbox { events: receiver, bell, ear },
+    ))
+}
+
+impl Outbox {
+    /// Hands an event over and wakes the main thread.
+    pub fn send(&self, event: Event) {
+        // The receiver lives as long as the runtime.
+        if self.events.send(event).is_ok() && !self.bell.rung.swap(true, Ordering::AcqRel) {
+            // A full pipe has woken it already.
+            let _ = (&self.bell.wire).write(&[1]);
+        }
+    }
+
+    /// Hands over an event that is answered. None: the main thread has gone.
+    pub async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        self.send(event(done));
+        answer.await.ok()
+    }
+}
+
+impl Inbox {
+    /// Becomes readable when there is an event.
+    pub fn descriptor(&self) -> RawFd {
+        self.ear.as_raw_fd()
+    }
+
+    /// Everything that has come.
+    pub fn take(&self) -> Vec<Event> {
+        let mut bytes = [0; 64];
+        while matches!((&self.ear).read(&mut bytes), Ok(read) if read > 0) {}
+        self.bell.rung.store(false, Ordering::Release);
+        self.events.try_iter().collect()
+    }
+}

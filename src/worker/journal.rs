@@ -1,0 +1,150 @@
+//! `hiems_private.calls`: what is on its way. The only writer of it, but for the sweep in `ledger.rs`,
+//! which moves what is done into the ledger. Every function runs in the gateway's own transaction.
+
+use pgrx::spi::{SpiResult, Spi};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::settlement::Settlement;
+use crate::ledger::Entry;
+use crate::pg::spi;
+
+/// A call about to be sent.
+#[derive(Serialize)]
+pub struct Intent {
+    pub id: Uuid,
+    pub caller_xid: String,
+    pub principal: String,
+    pub created_at: String,
+    pub entry: Entry,
+}
+
+const INSERT: &str = "
+    INSERT INTO hiems_private.calls
+        (id, state, created_at, caller_xid, system_identifier, principal, entry)
+    SELECT id, 'sent', created_at, caller_xid, $2, principal, entry
+    FROM jsonb_to_recordset($1::jsonb)
+        AS i (id uuid, created_at timestamptz, caller_xid xid8, principal text, entry jsonb)";
+
+const GENERATIONS: &str = "
+    UPDATE hiems_private.calls AS c SET generation_id = g.generation_id
+    FROM jsonb_to_recordset($1::jsonb) AS g (id uuid, generation_id text)
+    WHERE c.id = g.id AND c.generation_id IS NULL";
+
+// The rate of the call's day is fixed here: the newest that is not after it.
+const SETTLE: &str = "
+    UPDATE hiems_private.calls AS c
+    SET state = s.state,
+        settled_at = now(),
+        generation_id = coalesce(s.entry ->> 'generation_id', c.generation_id),
+        entry = s.entry || jsonb_build_object(
+            'generation_id', coalesce(s.entry ->> 'generation_id', c.generation_id),
+            'cost_sek', (s.entry ->> 'cost_usd')::numeric * r.sek_per_unit,
+            'usd_sek_rate', r.sek_per_unit,
+            'rate_date', r.rate_date,
+            'rate_source', r.source)
+    FROM jsonb_to_recordset($1::jsonb) AS s (id uuid, state text, entry jsonb)
+    LEFT JOIN LATERAL (
+        SELECT sek_per_unit, rate_date, source
+        FROM hiems_private.exchange_rates
+        WHERE currency = 'USD'
+          AND rate_date <= ((s.entry ->> 'created_at')::timestamptz AT TIME ZONE $2)::date
+        ORDER BY rate_date DESC
+        LIMIT 1) AS r ON true
+    WHERE c.id = s.id
+    RETURNING c.id::text, c.entry::text";
+
+const CALLERS_GONE: &str = "
+    UPDATE hiems_private.calls SET caller_gone = true WHERE id = ANY ($1::uuid[])";
+
+const FORGET: &str = "DELETE FROM hiems_private.calls WHERE id = ANY ($1::uuid[])";
+
+// What a gateway that is no more left in flight: sent, perhaps billed.
+const RECOVER: &str = "
+    UPDATE hiems_private.calls
+    SET state = 'unknown', settled_at = now(),
+        entry = entry || jsonb_build_object(
+            'generation_id', generation_id, 'error_code', 'gateway_lost')
+    WHERE state = 'sent'";
+
+const INSTALLED: &str = "SELECT to_regclass('hiems_private.calls') IS NOT NULL";
+
+/// Writes the intents of calls that are about to be sent.
+pub fn insert(intents: &[Intent], system_identifier: i64) -> SpiResult<()> {
+    if intents.is_empty() {
+        return Ok(());
+    }
+    spi::execute(INSERT, &[json(&intents).into(), system_identifier.into()])
+}
+
+/// Writes the generations' ids of calls in flight.
+pub fn set_generations(generations: &[(Uuid, String)]) -> SpiResult<()> {
+    #[derive(Serialize)]
+    struct Generation<'a> {
+        id: Uuid,
+        generation_id: &'a str,
+    }
+    if generations.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = generations
+        .iter()
+        .map(|(id, generation_id)| Generation { id: *id, generation_id })
+        .collect();
+    spi::execute(GENERATIONS, &[json(&rows).into()])
+}
+
+/// Writes how calls ended. Gives each call's ledger row as JSON text.
+pub fn settle(settlements: &[&Settlement], time_zone: &str) -> SpiResult<Vec<(Uuid, String)>> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: Uuid,
+        state: &'static str,
+        entry: &'a Entry,
+    }
+    if settlements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<_> = settlements
+        .iter()
+        .map(|s| Row { id: s.entry.id, state: s.state.name(), entry: &s.entry })
+        .collect();
+    let settled = spi::query(SETTLE, &[json(&rows).into(), time_zone.into()], |row| {
+        Ok((row.get::<String>(1)?, row.get::<String>(2)?))
+    })?;
+    Ok(settled
+        .into_iter()
+        .filter_map(|(id, entry)| Some((Uuid::parse_str(&id?).ok()?, entry?)))
+        .collect())
+}
+
+/// Marks calls whose callers went before they had read the answer.
+pub fn callers_gone(calls: &[Uuid]) -> SpiResult<()> {
+    if calls.is_empty() { Ok(()) } else { spi::execute(CALLERS_GONE, &[ids(calls).into()]) }
+}
+
+/// Forgets calls of which nothing was sent.
+pub fn forget(calls: &[Uuid]) -> SpiResult<()> {
+    if calls.is_empty() { Ok(()) } else { spi::execute(FORGET, &[ids(calls).into()]) }
+}
+
+/// Marks as unknown what an earlier gateway left in flight.
+pub fn recover() -> SpiResult<()> {
+    spi::execute(RECOVER, &[])
+}
+
+/// False once the extension was dropped.
+pub fn is_installed() -> SpiResult<bool> {
+    Ok(Spi::get_one::<bool>(INSTALLED)?.unwrap_or(false))
+}
+
+fn ids(calls: &[Uuid]) -> Vec<String> {
+    calls.iter().map(Uuid::to_string).collect()
+}
+
+/// As JSON text, for one parameter that holds many rows.
+fn json(rows: &impl Serialize) -> String {
+    // Only maps with keys that are not text cannot be written, and there are none.
+    serde_json::value::to_raw_value(rows).map_or_else(|_| "[]".to_owned(), |r: Box<RawValue>| r.get().to_owned())
+}

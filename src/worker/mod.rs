@@ -1,0 +1,102 @@
+//! The gateway's life: one process per database, started by the first call, gone when idle.
+//!
+//! Its main thread is PostgreSQL's: all SQL runs here, many calls to a transaction. tokio's threads
+//! hold the sockets and speak HTTP, and touch nothing of PostgreSQL's.
+
+mod admission;
+mod batch;
+mod call;
+mod events;
+mod gateway;
+mod journal;
+mod server;
+mod settlement;
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::time::{Duration, Instant};
+
+use pgrx::{debug1, log, warning};
+
+use crate::gateway::protocol::Files;
+use crate::pg::{background, identity, interrupts, session, signals, wait};
+
+/// How long to wait for a leaving predecessor.
+const PREDECESSOR: Duration = Duration::from_secs(15);
+
+/// The gateway, from after its connection to the database until it leaves.
+pub fn run() {
+    pin_session();
+    let files = Files::of_database(identity::database_oid());
+    let lock = match take_lock(&files) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return,
+        Err(error) => {
+            warning!("the hiems gateway cannot use its folder {}: {error}", files.folder.display());
+            return;
+        }
+    };
+    // Signals of the runtime's threads would be lost to PostgreSQL's.
+    let mask = signals::block_all();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("hiems-http")
+        .on_thread_start(|| drop(signals::block_all()))
+        .enable_all()
+        .build();
+    mask.restore();
+    match runtime {
+        Ok(runtime) => match gateway::Gateway::start(&runtime, &files) {
+            Ok(gateway) => {
+                gateway.work();
+                // Replies were flushed; what is still open now belongs to calls given up.
+                runtime.shutdown_timeout(Duration::from_millis(200));
+            }
+            Err(reason) => log!("the hiems gateway does not start: {reason}"),
+        },
+        Err(error) => warning!("the hiems gateway cannot start its threads: {error}"),
+    }
+    drop(lock);
+    debug1!("the hiems gateway has left");
+}
+
+/// ALTER DATABASE and ALTER ROLE reach background workers: none of it may weaken the journal, or
+/// make it wait.
+fn pin_session() {
+    let settings = [
+        // A dead synchronous standby must not hold up calls.
+        (c"synchronous_commit", c"local"),
+        (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_isolation", c"read committed"),
+        (c"statement_timeout", c"0"),
+        (c"idle_in_transaction_session_timeout", c"0"),
+        // Somebody's LOCK TABLE is waited for in memory, not in the lock queue.
+        (c"lock_timeout", c"200ms"),
+        (c"session_replication_role", c"origin"),
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"row_security", c"off"),
+    ];
+    for (name, value) in settings {
+        session::fix(name, value);
+    }
+}
+
+/// The lock that makes one gateway a database's only one; waits for a leaving predecessor.
+fn take_lock(files: &Files) -> std::io::Result<Option<File>> {
+    DirBuilder::new().recursive(true).mode(0o700).create(&files.folder)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&files.lock)?;
+    let deadline = Instant::now() + PREDECESSOR;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        interrupts::check();
+        if background::end_asked() || Instant::now() > deadline {
+            return Ok(None);
+        }
+        wait::wait_for_latch(Duration::from_millis(5));
+    }
+}

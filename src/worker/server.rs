@@ -1,0 +1,221 @@
+//! The socket: backends connect, hand over a call, and wait for its reply.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use secrecy::SecretString;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::call;
+use super::events::{Event, Outbox};
+use crate::gateway::protocol::{self, HELLO, PREFIX, Reply, Request};
+use crate::openrouter::client::OpenRouter;
+use crate::openrouter::failure::{Failure, FailureKind};
+
+/// What tokio's tasks and the main thread share.
+pub struct Shared {
+    pub outbox: Outbox,
+    openrouter: RwLock<Result<OpenRouter, String>>,
+    /// Calls whose callers have not read their replies yet, and have not gone.
+    open: Mutex<HashSet<Uuid>>,
+    connections: AtomicUsize,
+}
+
+impl Shared {
+    pub fn new(outbox: Outbox, openrouter: Result<OpenRouter, String>) -> Shared {
+        Shared {
+            outbox,
+            openrouter: RwLock::new(openrouter),
+            open: Mutex::default(),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// The client, or what is wrong with its settings.
+    pub fn openrouter(&self) -> Result<OpenRouter, String> {
+        self.openrouter.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A new client, after a reload.
+    pub fn set_openrouter(&self, openrouter: Result<OpenRouter, String>) {
+        *self.openrouter.write().unwrap_or_else(PoisonError::into_inner) = openrouter;
+    }
+
+    /// The calls whose callers may still be reading.
+    pub fn open_calls(&self) -> Vec<Uuid> {
+        self.open_set(|open| open.iter().copied().collect())
+    }
+
+    /// How many calls are under way, or waiting to be.
+    pub fn in_flight(&self) -> usize {
+        self.open_set(|open| open.len())
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    fn open_set<R>(&self, work: impl FnOnce(&mut HashSet<Uuid>) -> R) -> R {
+        work(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Listens at `path`. The name appears only once the socket can be connected to.
+pub async fn listen(path: &Path) -> std::io::Result<UnixListener> {
+    let unready = path.with_extension("new");
+    let _ = std::fs::remove_file(&unready);
+    let listener = UnixListener::bind(&unready)?;
+    std::fs::rename(&unready, path)?;
+    Ok(listener)
+}
+
+/// Serves connections until `leaving` says true.
+pub async fn serve(listener: UnixListener, shared: Arc<Shared>, mut leaving: watch::Receiver<bool>) {
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = told(&mut leaving) => return,
+        };
+        let Ok((stream, _)) = stream else {
+            // Out of descriptors: those that are in use will come back.
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            continue;
+        };
+        let counted = Counted::new(&shared);
+        let leaving = leaving.clone();
+        tokio::spawn(async move {
+            let mut connection = Connection::new(stream, Arc::clone(&counted.0));
+            // An error here is a caller that has gone: what it left is settled without it.
+            let _ = connection.serve(leaving).await;
+        });
+    }
+}
+
+/// Until the gateway leaves.
+async fn told(leaving: &mut watch::Receiver<bool>) {
+    // The sender lives as long as the gateway: without it, it has left.
+    let _ = leaving.wait_for(|leaving| *leaving).await;
+}
+
+struct Counted(Arc<Shared>);
+
+impl Counted {
+    fn new(shared: &Arc<Shared>) -> Counted {
+        shared.connections.fetch_add(1, Ordering::AcqRel);
+        Counted(Arc::clone(shared))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+struct Connection {
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    fn new(stream: UnixStream, shared: Arc<Shared>) -> Connection {
+        let (reader, writer) = stream.into_split();
+        Connection { reader, writer, shared }
+    }
+
+    async fn serve(&mut self, mut leaving: watch::Receiver<bool>) -> std::io::Result<()> {
+        self.writer.write_all(&HELLO).await?;
+        loop {
+            // What was not read when the gateway leaves is not read any more: its sender is told.
+            let (request, body) = tokio::select! {
+                biased;
+                () = told(&mut leaving) => {
+                    return self.reply(&Reply::Leaving, &[]).await;
+                }
+                request = self.read() => request?,
+            };
+            match request {
+                Request::Submit(submit) => {
+                    let call = submit.entry.id;
+                    self.shared.open_set(|open| open.insert(call));
+                    let told = self.call(*submit, body).await;
+                    if told.is_err() {
+                        self.shared.outbox.send(Event::CallerGone { call });
+                    }
+                    // After the event: the sweep looks at the set first, then at events.
+                    self.shared.open_set(|open| open.remove(&call));
+                    told?;
+                }
+                Request::Seal(request) => {
+                    let body = Zeroizing::new(body);
+                    let reply = match std::str::from_utf8(&body) {
+                        Ok(key) => {
+                            let key = SecretString::from(key);
+                            self.shared.outbox.ask(|done| Event::Seal { request, key, done }).await
+                        }
+                        Err(_) => None,
+                    };
+                    let reply = match reply {
+                        Some(Ok(sealed)) => Reply::Sealed(sealed),
+                        Some(Err(failure)) => Reply::Refused(failure),
+                        None => Reply::Refused(Failure::new(
+                            FailureKind::Internal,
+                            "the gateway could not seal the key",
+                        )),
+                    };
+                    self.reply(&reply, &[]).await?;
+                }
+                Request::Received => return Err(std::io::ErrorKind::InvalidData.into()),
+            }
+        }
+    }
+
+    /// Makes a call, replies, and waits until the reply was read. An error: the caller has gone.
+    async fn call(&mut self, submit: protocol::Submit, body: Vec<u8>) -> std::io::Result<()> {
+        let id = submit.entry.id;
+        let gone = Arc::new(AtomicBool::new(false));
+        let shared = Arc::clone(&self.shared);
+        let mut call = std::pin::pin!(call::run(shared, submit, body, Arc::clone(&gone)));
+        let (reply, body) = tokio::select! {
+            answer = &mut call => answer,
+            // A caller says nothing before its reply: this is the end of the stream.
+            _ = self.reader.read_u8() => {
+                gone.store(true, Ordering::Release);
+                self.shared.outbox.send(Event::CallerGone { call: id });
+                call.await;
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        };
+        self.reply(&reply, &body).await?;
+        match self.read().await? {
+            (Request::Received, _) => Ok(()),
+            _ => Err(std::io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    async fn read(&mut self) -> std::io::Result<(Request, Vec<u8>)> {
+        let garbled = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+        let mut prefix = [0; PREFIX];
+        self.reader.read_exact(&mut prefix).await?;
+        let (header_length, body_length) = protocol::lengths(prefix).map_err(garbled)?;
+        let mut header = vec![0; header_length];
+        self.reader.read_exact(&mut header).await?;
+        let mut body = vec![0; body_length];
+        self.reader.read_exact(&mut body).await?;
+        Ok((protocol::decode(&header).map_err(garbled)?, body))
+    }
+
+    async fn reply(&mut self, reply: &Reply, body: &[u8]) -> std::io::Result<()> {
+        let frame = protocol::encode(reply, body).map_err(std::io::Error::other)?;
+        self.writer.write_all(&frame).await
+    }
+}

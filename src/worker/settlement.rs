@@ -1,0 +1,138 @@
+//! How a call ended, as the journal, the ledger and the caller see it.
+
+use serde_json::Number;
+
+use crate::ledger::{CostSource, Entry};
+use crate::openrouter::answer::{Answer, HttpAnswer, Outcome, read};
+use crate::openrouter::client::HttpError;
+use crate::openrouter::failure::{Failure, FailureKind};
+use crate::openrouter::money::Amount;
+
+/// A call's state in the journal, once it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Answered,
+    Failed,
+    /// Whether it was generated or billed is not known.
+    Unknown,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Answered => "answered",
+            State::Failed => "failed",
+            State::Unknown => "unknown",
+        }
+    }
+}
+
+/// How a call ended.
+pub struct Settlement {
+    pub state: State,
+    pub entry: Entry,
+    /// What the caller gets: the body, or why there is none.
+    pub result: Result<Vec<u8>, Failure>,
+    /// A cost that no `numeric` should take, for the log.
+    pub cost_out_of_range: Option<String>,
+}
+
+impl Settlement {
+    /// From what HTTP gave. `entry` knows the caller, the time and, if the headers came, the
+    /// generation's id. `HttpError::NotSent` is no settlement: the call is forgotten.
+    pub fn new(entry: Entry, http: Result<HttpAnswer, HttpError>) -> Settlement {
+        match http {
+            Ok(http) => Settlement::from_answer(entry, &http),
+            Err(HttpError::Timeout) => Settlement::lost(
+                entry,
+                "timeout",
+                Failure::new(FailureKind::Timeout, "OpenRouter did not answer in time")
+                    .detail("the generation runs on, and may be billed")
+                    .hint("A superuser can raise hiems.request_timeout."),
+            ),
+            Err(HttpError::Broken(what) | HttpError::NotSent(what)) => Settlement::lost(
+                entry,
+                "connection_lost",
+                Failure::new(FailureKind::BadUpstream, "the connection to OpenRouter broke")
+                    .detail(what),
+            ),
+            Err(HttpError::TooLarge) => Settlement::lost(
+                entry,
+                "response_too_large",
+                Failure::new(FailureKind::BadUpstream, "the answer is too large")
+                    .hint("A superuser can raise hiems.max_response_bytes."),
+            ),
+        }
+    }
+
+    /// A call of which nothing is known but that it was sent.
+    pub fn lost(mut entry: Entry, error_code: &str, failure: Failure) -> Settlement {
+        entry.error_code = Some(error_code.to_owned());
+        entry.cost_source = CostSource::Unknown;
+        Settlement { state: State::Unknown, entry, result: Err(failure), cost_out_of_range: None }
+    }
+
+    fn from_answer(mut entry: Entry, http: &HttpAnswer) -> Settlement {
+        entry.http_status = Some(http.status);
+        let mut settlement = match read(http) {
+            Outcome::Answered(answer) => {
+                let (text, cost_out_of_range) = fill(&mut entry, *answer);
+                Settlement {
+                    state: State::Answered,
+                    entry,
+                    result: Ok(text.into_bytes()),
+                    cost_out_of_range,
+                }
+            }
+            Outcome::Failed { error, answer } => {
+                let cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
+                entry.error_code = Some(error.error_code);
+                if entry.cost_usd.is_none() && error.surely_not_billed {
+                    entry.cost_usd = Some(Number::from(0));
+                    entry.cost_source = CostSource::NotBilled;
+                }
+                let result = Err(error.failure);
+                Settlement { state: State::Failed, entry, result, cost_out_of_range }
+            }
+            Outcome::Unreadable(what) => {
+                entry.error_code = Some("unreadable_answer".to_owned());
+                let failure =
+                    Failure::new(FailureKind::BadUpstream, "OpenRouter's answer cannot be read")
+                        .detail(what);
+                let result = Err(failure);
+                Settlement { state: State::Failed, entry, result, cost_out_of_range: None }
+            }
+        };
+        settlement.entry.calls = 1;
+        settlement
+    }
+}
+
+/// Takes over what the answer says; gives its text, and a cost that is out of range.
+fn fill(entry: &mut Entry, answer: Answer) -> (String, Option<String>) {
+    entry.generation_id = answer.generation_id.or(entry.generation_id.take());
+    entry.model = answer.model;
+    entry.provider = answer.provider;
+    entry.finish_reason = answer.finish_reason;
+    entry.native_finish_reason = answer.native_finish_reason;
+    let mut out_of_range = None;
+    if let Some(usage) = answer.usage {
+        entry.prompt_tokens = usage.prompt_tokens;
+        entry.completion_tokens = usage.completion_tokens;
+        entry.total_tokens = usage.total_tokens;
+        entry.cached_tokens = usage.cached_tokens;
+        entry.cache_write_tokens = usage.cache_write_tokens;
+        entry.reasoning_tokens = usage.reasoning_tokens;
+        entry.is_byok = usage.is_byok;
+        entry.upstream_cost_usd = usage.upstream_cost.known();
+        match usage.cost {
+            Amount::Known(cost) => {
+                entry.cost_usd = Some(cost);
+                entry.cost_source = CostSource::Billed;
+            }
+            Amount::OutOfRange(token) => out_of_range = Some(token),
+            Amount::Absent => {}
+        }
+    }
+    (answer.text, out_of_range)
+}

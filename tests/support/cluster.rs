@@ -1,0 +1,111 @@
+//! Throw-away PostgreSQL servers, run by `scripts/cluster`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use postgres::{Client, Config, NoTls};
+
+/// The version under test: `make test` sets it.
+pub fn postgresql_version() -> String {
+    std::env::var("HIEMS_TEST_PG").unwrap_or_else(|_| "15".to_owned())
+}
+
+/// A running server; stopped and removed when dropped.
+pub struct Cluster {
+    pub folder: PathBuf,
+    port: u16,
+}
+
+/// The server that tests share which do not harm it.
+pub fn cluster() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    extern "C" fn remove() {
+        if let Some(cluster) = SHARED.get() {
+            cluster.remove();
+        }
+    }
+    SHARED.get_or_init(|| {
+        // Statics are not dropped.
+        // SAFETY: a plain function that panics nowhere.
+        unsafe { libc::atexit(remove) };
+        Cluster::start(&[])
+    })
+}
+
+impl Cluster {
+    /// A server of one's own, with these lines in its configuration.
+    pub fn start(settings: &[&str]) -> Cluster {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = stage().join(name);
+        let mut cluster = Cluster { folder, port: 0 };
+        cluster.port = cluster.script("start", settings).trim().parse().expect("a port");
+        cluster
+    }
+
+    /// Stops the server as `pg_ctl -m mode` does.
+    pub fn stop(&self, mode: &str) {
+        self.script("stop", &[mode]);
+    }
+
+    /// Starts it again on the same data.
+    pub fn restart(&mut self) {
+        self.port = self.script("start", &[]).trim().parse().expect("a port");
+    }
+
+    /// The server's log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// A connection as `role`.
+    pub fn connect(&self, database: &str, role: &str) -> Client {
+        self.config(database, role).connect(NoTls).expect("a connection")
+    }
+
+    pub fn config(&self, database: &str, role: &str) -> Config {
+        let mut config = Config::new();
+        config.host("127.0.0.1").port(self.port).user(role).dbname(database);
+        config.application_name("hiems-tests");
+        config
+    }
+
+    fn script(&self, verb: &str, arguments: &[&str]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/cluster");
+        let output = Command::new(script)
+            .arg(verb)
+            .arg(postgresql_version())
+            .arg(&self.folder)
+            .args(arguments)
+            .output()
+            .expect("scripts/cluster runs");
+        assert!(
+            output.status.success(),
+            "scripts/cluster {verb}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn remove(&self) {
+        self.script("remove", &[]);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn stage() -> PathBuf {
+    let folder = std::env::var_os("STAGE").expect("STAGE is not set: run `make test`");
+    PathBuf::from(folder)
+}

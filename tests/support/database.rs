@@ -1,0 +1,135 @@
+//! A database of a test's own, with hiems in it and a fake OpenRouter behind it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use fake_openrouter::{Config, Fake};
+use postgres::types::ToSql;
+use postgres::{Client, NoTls};
+
+use crate::cluster::{Cluster, cluster};
+use crate::wait::wait_until;
+
+/// Dropped with its connections and its gateway at the test's end.
+pub struct Database<'c> {
+    pub name: String,
+    pub fake: Fake,
+    cluster: &'c Cluster,
+    roles: Vec<String>,
+}
+
+/// The key that tests store; the fake takes any that begins so.
+pub const KEY: &str = "sk-or-v1-0123456789abcdef";
+
+impl Database<'static> {
+    /// In the shared server: hiems installed, a key stored, the fake's answers at once.
+    pub fn new() -> Database<'static> {
+        let database = Database::without_key();
+        database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
+        database
+    }
+
+    /// As [`Database::new`], but with no key stored.
+    pub fn without_key() -> Database<'static> {
+        Database::on(cluster(), Config::default())
+    }
+}
+
+impl<'c> Database<'c> {
+    /// In this server, with no key stored, and a fake of this kind.
+    pub fn on(cluster: &'c Cluster, config: Config) -> Database<'c> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let fake = Fake::start(config).expect("the fake OpenRouter");
+        let mut admin = cluster.connect("postgres", "postgres");
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).expect("a database");
+        let database = Database { name, fake, cluster, roles: Vec::new() };
+        database.admin().batch_execute("CREATE EXTENSION hiems").expect("the extension");
+        database.set("hiems.base_url", &database.fake.base_url());
+        database
+    }
+
+    /// Sets a setting for new sessions of this database, the gateway's included.
+    pub fn set(&self, setting: &str, value: &str) {
+        let name = &self.name;
+        // The library must be loaded for PostgreSQL to know its settings.
+        self.admin()
+            .batch_execute(&format!("LOAD 'hiems'; ALTER DATABASE {name} SET {setting} = '{value}'"))
+            .expect("a setting");
+    }
+
+    /// A connection as the superuser.
+    pub fn admin(&self) -> Client {
+        self.connect("postgres")
+    }
+
+    /// A connection as `role`.
+    pub fn connect(&self, role: &str) -> Client {
+        self.cluster.connect(&self.name, role)
+    }
+
+    /// A new login role, dropped with the database; its real name, which is unique in the server.
+    pub fn role(&mut self, name: &str) -> String {
+        let role = format!("{}_{name}", self.name);
+        self.admin().batch_execute(&format!("CREATE ROLE {role} LOGIN")).expect("a role");
+        self.roles.push(role.clone());
+        role
+    }
+
+    /// A new login role with a level of hiems.
+    pub fn role_with(&mut self, level: &str) -> String {
+        let role = self.role(level);
+        self.admin()
+            .execute("SELECT hiems.grant_access($1, $2)", &[&role, &level])
+            .expect("a level");
+        role
+    }
+
+    /// One text out of one row, read as the superuser.
+    pub fn text(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Option<String> {
+        self.admin().query_one(sql, parameters).expect(sql).get(0)
+    }
+
+    /// How many rows a table or view has for the superuser.
+    pub fn count(&self, from: &str) -> i64 {
+        self.admin().query_one(&format!("SELECT count(*) FROM {from}"), &[]).expect(from).get(0)
+    }
+
+    /// Waits until every call that was made is in the ledger.
+    pub fn wait_until_booked(&self) {
+        let mut admin = self.admin();
+        wait_until("every call is booked", Duration::from_secs(30), || {
+            self.fake.in_flight() == 0
+                && admin
+                    .query_one("SELECT NOT EXISTS (SELECT FROM hiems_private.calls)", &[])
+                    .is_ok_and(|row| row.get(0))
+        });
+    }
+
+    /// The process ids of this database's gateways.
+    pub fn gateways(&self) -> Vec<i32> {
+        self.admin()
+            .query(
+                "SELECT pid FROM pg_stat_activity
+                 WHERE backend_type = 'hiems gateway' AND datname = current_database()",
+                &[],
+            )
+            .expect("pg_stat_activity")
+            .iter()
+            .map(|row| row.get(0))
+            .collect()
+    }
+}
+
+impl Drop for Database<'_> {
+    fn drop(&mut self) {
+        // A test that has failed says so itself: what cannot be dropped goes with the server.
+        let Ok(mut admin) = self.cluster.config("postgres", "postgres").connect(NoTls) else {
+            return;
+        };
+        let _ = admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        for role in &self.roles {
+            let _ = admin.batch_execute(&format!("DROP ROLE {role}"));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! hiems over the wire. One file per promise.
+
+#[path = "wire/call.rs"]
+mod call;
