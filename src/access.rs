@@ -4,9 +4,9 @@
 //! figures and may call nothing; `admin` is both, and keys, limits, settings; `service` is a caller
 //! that may name any "user". A superuser has them all.
 
+use crate::caller;
 use crate::error::Error;
 use crate::pg::{identity, spi};
-use crate::caller;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -21,13 +21,14 @@ impl Level {
 
     /// The level of that name.
     pub fn parse(name: &str) -> Result<Level, Error> {
-        Level::ALL.into_iter().find(|level| level.name() == name).ok_or_else(|| {
-            Error::InvalidArgument {
+        Level::ALL
+            .into_iter()
+            .find(|level| level.name() == name)
+            .ok_or_else(|| Error::InvalidArgument {
                 message: "unknown level".to_owned(),
                 detail: format!("\"{name}\" is not a level."),
                 hint: "The levels are caller, reader, admin and service.".to_owned(),
-            }
-        })
+            })
     }
 
     pub fn name(self) -> &'static str {
@@ -64,7 +65,11 @@ pub fn has_level(level: Level) -> Result<bool, Error> {
         return Ok(true);
     }
     let role = identity::current_role_oid();
-    let arguments = [level.given_by().into(), role.into(), caller::jwt_subject().into()];
+    let arguments = [
+        level.given_by().into(),
+        role.into(),
+        caller::jwt_subject().into(),
+    ];
     let found = spi::query(HAS_LEVEL, &arguments, |row| row.get::<bool>(1))?;
     Ok(found.into_iter().flatten().any(|has| has))
 }
@@ -74,7 +79,10 @@ pub fn require(level: Level) -> Result<(), Error> {
     if has_level(level)? {
         return Ok(());
     }
-    Err(Error::MissingLevel { level: level.name(), role: identity::current_role() })
+    Err(Error::MissingLevel {
+        level: level.name(),
+        role: identity::current_role(),
+    })
 }
 
 /// Who is given a level.
@@ -157,7 +165,10 @@ pub fn grant(kind: GranteeKind, grantee: &str, level: Level) -> Result<(), Error
             hint: String::new(),
         });
     }
-    spi::execute(GRANT, &[kind.name().into(), grantee.into(), level.name().into()])?;
+    spi::execute(
+        GRANT,
+        &[kind.name().into(), grantee.into(), level.name().into()],
+    )?;
     if let GranteeKind::Role = kind {
         grant_privileges(grantee, level)?;
     }
@@ -181,7 +192,9 @@ pub fn revoke(grantee: &str, level: Option<Level>) -> Result<bool, Error> {
             ))?;
         }
         spi::run_utility(&format!("REVOKE ALL ON SCHEMA hiems FROM {role}"))?;
-        let left = spi::query(LEVELS_OF_ROLE, &[grantee.into()], |row| row.get::<String>(1))?;
+        let left = spi::query(LEVELS_OF_ROLE, &[grantee.into()], |row| {
+            row.get::<String>(1)
+        })?;
         for level in left.into_iter().flatten() {
             grant_privileges(grantee, Level::parse(&level)?)?;
         }
@@ -205,7 +218,13 @@ fn grant_privileges(role: &str, level: Level) -> Result<(), Error> {
         relations.extend(REPORT_RELATIONS);
     }
     spi::run_utility(&format!("GRANT USAGE ON SCHEMA hiems TO {role}"))?;
-    spi::run_utility(&format!("GRANT EXECUTE ON FUNCTION {} TO {role}", functions.join(", ")))?;
-    spi::run_utility(&format!("GRANT SELECT ON {} TO {role}", relations.join(", ")))?;
+    spi::run_utility(&format!(
+        "GRANT EXECUTE ON FUNCTION {} TO {role}",
+        functions.join(", ")
+    ))?;
+    spi::run_utility(&format!(
+        "GRANT SELECT ON {} TO {role}",
+        relations.join(", ")
+    ))?;
     Ok(())
 }

@@ -14,7 +14,11 @@ use crate::pg::report::{self, Report};
 pub enum Error {
     /// An argument that cannot be used (22023).
     #[error("{message}")]
-    InvalidArgument { message: String, detail: String, hint: String },
+    InvalidArgument {
+        message: String,
+        detail: String,
+        hint: String,
+    },
 
     /// The role lacks the level (42501).
     #[error("permission denied: this needs the level \"{level}\"")]
@@ -62,7 +66,10 @@ pub enum Error {
 
     /// What the gateway answered: the call failed or was refused.
     #[error("{}", .failure.message)]
-    Call { failure: Failure, call: Option<uuid::Uuid> },
+    Call {
+        failure: Failure,
+        call: Option<uuid::Uuid>,
+    },
 
     /// A defect of hiems or of its tables (XX000).
     #[error("{0}")]
@@ -77,7 +84,11 @@ impl From<pgrx::spi::Error> for Error {
 
 impl From<BadRequest> for Error {
     fn from(bad: BadRequest) -> Self {
-        Error::InvalidArgument { message: bad.message, detail: bad.detail, hint: bad.hint }
+        Error::InvalidArgument {
+            message: bad.message,
+            detail: bad.detail,
+            hint: bad.hint,
+        }
     }
 }
 
@@ -113,9 +124,9 @@ impl Error {
     fn detail(&self) -> Option<String> {
         match self {
             Error::InvalidArgument { detail, .. } => Some(detail.clone()),
-            Error::MissingLevel { level, role } => {
-                Some(format!("Role \"{role}\" does not have the level \"{level}\"."))
-            }
+            Error::MissingLevel { level, role } => Some(format!(
+                "Role \"{role}\" does not have the level \"{level}\"."
+            )),
             Error::OtherUser => Some(
                 "In this session the user is the token's subject, and \"user\" names another."
                     .to_owned(),
@@ -130,8 +141,10 @@ impl Error {
             }
             Error::Call { failure, call } => {
                 let id = call.map(|id| format!("call {id}"));
-                let parts: Vec<String> =
-                    id.into_iter().chain(failure.detail.iter().cloned()).collect();
+                let parts: Vec<String> = id
+                    .into_iter()
+                    .chain(failure.detail.iter().cloned())
+                    .collect();
                 (!parts.is_empty()).then(|| parts.join(": "))
             }
             _ => None,
@@ -141,7 +154,9 @@ impl Error {
 
     fn hint(&self) -> Option<String> {
         let text = match self {
-            Error::InvalidArgument { hint, .. } => return Some(hint.clone()).filter(|h| !h.is_empty()),
+            Error::InvalidArgument { hint, .. } => {
+                return Some(hint.clone()).filter(|h| !h.is_empty());
+            }
             Error::Call { failure, .. } => return failure.hint.clone(),
             Error::MissingLevel { level, .. } => {
                 return Some(format!(

@@ -50,7 +50,11 @@ pub fn store(key: Zeroizing<String>, name: &str, kind: &str) -> Result<(), Error
         ));
     }
     if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) {
-        return Err(bad("the key's name cannot be used", "A name has 1 to 63 bytes.", ""));
+        return Err(bad(
+            "the key's name cannot be used",
+            "A name has 1 to 63 bytes.",
+            "",
+        ));
     }
     if !KINDS.contains(&kind) {
         return Err(bad(
@@ -65,9 +69,15 @@ pub fn store(key: Zeroizing<String>, name: &str, kind: &str) -> Result<(), Error
         Ok((row.get::<String>(1)?, row.get::<i32>(2)?))
     })?;
     let Some((Some(installation), Some(version))) = next.into_iter().next() else {
-        return Err(Error::Internal("hiems_private.installation is empty".to_owned()));
+        return Err(Error::Internal(
+            "hiems_private.installation is empty".to_owned(),
+        ));
     };
-    let request = SealRequest { name: name.to_owned(), version, installation };
+    let request = SealRequest {
+        name: name.to_owned(),
+        version,
+        installation,
+    };
     let sealed = gateway::seal(&request, key)?;
     let arguments = [
         name.into(),
@@ -105,8 +115,17 @@ pub fn read(name: &str) -> SpiResult<Option<StoredKey>> {
         let ciphertext = row.get::<Vec<u8>>(4)?;
         Ok((installation, version, nonce, ciphertext))
     })?;
-    Ok(rows.into_iter().find_map(|(installation, version, nonce, ciphertext)| {
-        let sealed = Sealed { nonce: nonce?, ciphertext: ciphertext? };
-        Some(StoredKey { installation: installation?, version: version?, sealed })
-    }))
+    Ok(rows
+        .into_iter()
+        .find_map(|(installation, version, nonce, ciphertext)| {
+            let sealed = Sealed {
+                nonce: nonce?,
+                ciphertext: ciphertext?,
+            };
+            Some(StoredKey {
+                installation: installation?,
+                version: version?,
+                sealed,
+            })
+        }))
 }

@@ -100,8 +100,10 @@ const BOOK_FINISHED: &str = "
 /// of calls that are left on their way. For the gateway, in a transaction of its own.
 pub fn book_finished(system_identifier: i64, open: &[Uuid]) -> SpiResult<i64> {
     let open: Vec<String> = open.iter().map(Uuid::to_string).collect();
-    let left = spi::query(BOOK_FINISHED, &[system_identifier.into(), open.into()], |row| {
-        row.get::<i64>(1)
-    })?;
+    let left = spi::query(
+        BOOK_FINISHED,
+        &[system_identifier.into(), open.into()],
+        |row| row.get::<i64>(1),
+    )?;
     Ok(left.into_iter().flatten().next().unwrap_or_default())
 }

@@ -12,12 +12,18 @@ const SET: &str = "
     SET sek_per_unit = excluded.sek_per_unit, source = excluded.source, stored_at = now()";
 
 /// Stores the rate of a day; a rate of that day is replaced. Rows already booked keep theirs.
-pub fn set(currency: &str, sek_per_unit: AnyNumeric, date: Date, source: &str) -> Result<(), Error> {
+pub fn set(
+    currency: &str,
+    sek_per_unit: AnyNumeric,
+    date: Date,
+    source: &str,
+) -> Result<(), Error> {
     let bad = |message: &str, detail: String| Error::InvalidArgument {
         message: message.to_owned(),
         detail,
-        hint: "Example: SELECT hiems.set_exchange_rate('USD', 10.4521, '2026-11-24', 'Riksbanken')."
-            .to_owned(),
+        hint:
+            "Example: SELECT hiems.set_exchange_rate('USD', 10.4521, '2026-11-24', 'Riksbanken')."
+                .to_owned(),
     };
     if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Err(bad(
@@ -34,8 +40,16 @@ pub fn set(currency: &str, sek_per_unit: AnyNumeric, date: Date, source: &str) -
         ));
     }
     if source.trim().is_empty() {
-        return Err(bad("the source is empty", "A rate says where it comes from.".to_owned()));
+        return Err(bad(
+            "the source is empty",
+            "A rate says where it comes from.".to_owned(),
+        ));
     }
-    let arguments = [currency.into(), date.into(), sek_per_unit.into(), source.into()];
+    let arguments = [
+        currency.into(),
+        date.into(),
+        sek_per_unit.into(),
+        source.into(),
+    ];
     Ok(spi::execute(SET, &arguments)?)
 }

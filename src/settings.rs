@@ -233,8 +233,7 @@ pub fn api_key_name() -> String {
 
 /// True if claims count in sessions that logged in as `role`.
 pub fn is_jwt_session_role(role: &str) -> bool {
-    value(&JWT_SESSION_ROLES)
-        .is_some_and(|roles| roles.split(',').any(|name| name.trim() == role))
+    value(&JWT_SESSION_ROLES).is_some_and(|roles| roles.split(',').any(|name| name.trim() == role))
 }
 
 /// `hiems.reporting_time_zone`, else the TimeZone that the session began with.

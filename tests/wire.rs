@@ -1,4 +1,30 @@
-//! hiems over the wire. One file per promise.
+//! hiems over the wire: clients of a real server, with a fake OpenRouter. One file per promise.
 
+#[path = "wire/access.rs"]
+mod access;
 #[path = "wire/call.rs"]
 mod call;
+#[path = "wire/catalog.rs"]
+mod catalog;
+#[path = "wire/failures.rs"]
+mod failures;
+#[path = "wire/gateway.rs"]
+mod gateway;
+#[path = "wire/interrupts.rs"]
+mod interrupts;
+#[path = "wire/keys.rs"]
+mod keys;
+#[path = "wire/ledger.rs"]
+mod ledger;
+#[path = "wire/rates.rs"]
+mod rates;
+#[path = "wire/readme.rs"]
+mod readme;
+#[path = "wire/realtime.rs"]
+mod realtime;
+#[path = "wire/refusals.rs"]
+mod refusals;
+#[path = "wire/storm.rs"]
+mod storm;
+#[path = "wire/views.rs"]
+mod views;

@@ -45,10 +45,17 @@ impl Connection {
         // Unix sockets connect at once, or fail: also where the backlog is full.
         socket.connect(&address).map_err(|_| Broken::Closed)?;
         let stream = UnixStream::from(std::os::fd::OwnedFd::from(socket));
-        let mut connection = Connection { wait: WaitSet::new(stream.as_raw_fd()), stream };
+        let mut connection = Connection {
+            wait: WaitSet::new(stream.as_raw_fd()),
+            stream,
+        };
         let mut hello = [0; HELLO.len()];
         connection.read_exact(&mut hello, Some(HELLO_TIMEOUT))?;
-        if hello == HELLO { Ok(connection) } else { Err(Broken::Version) }
+        if hello == HELLO {
+            Ok(connection)
+        } else {
+            Err(Broken::Version)
+        }
     }
 
     /// False if the other side has closed or has said anything since the last reply.
@@ -100,7 +107,8 @@ impl Connection {
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     interrupts::check();
-                    let left = deadline.map(|d| d.saturating_duration_since(std::time::Instant::now()));
+                    let left =
+                        deadline.map(|d| d.saturating_duration_since(std::time::Instant::now()));
                     if left.is_some_and(|left| left.is_zero()) {
                         return Err(Broken::Closed);
                     }

@@ -33,7 +33,10 @@ pub enum Outcome {
     /// An answer with choices; it may still have ended in an error of the provider's.
     Answered(Box<Answer>),
     /// An error, at whatever status. It may name a generation and a usage all the same.
-    Failed { error: ErrorAnswer, answer: Option<Box<Answer>> },
+    Failed {
+        error: ErrorAnswer,
+        answer: Option<Box<Answer>>,
+    },
     /// Status 200, and not JSON: billed or not is not known.
     Unreadable(String),
 }
@@ -47,7 +50,10 @@ pub fn read(http: &HttpAnswer) -> Outcome {
         Ok(body) => body,
         Err(_) if http.status >= 400 => {
             let error = failure::error_answer(http.status, None, http.retry_after);
-            return Outcome::Failed { error, answer: None };
+            return Outcome::Failed {
+                error,
+                answer: None,
+            };
         }
         Err(error) => return Outcome::Unreadable(format!("the body is not JSON: {error}")),
     };
@@ -61,12 +67,18 @@ pub fn read(http: &HttpAnswer) -> Outcome {
         return Outcome::Unreadable("the body has no choices".to_owned());
     }
     let error = failure::error_answer(http.status, error, http.retry_after);
-    Outcome::Failed { error, answer: Some(answer) }
+    Outcome::Failed {
+        error,
+        answer: Some(answer),
+    }
 }
 
 fn answer(body: &Value, text: &str) -> Answer {
     let field = |path: &str| {
-        body.pointer(path).and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned)
+        body.pointer(path)
+            .and_then(Value::as_str)
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
     };
     Answer {
         text: text.to_owned(),
@@ -75,7 +87,10 @@ fn answer(body: &Value, text: &str) -> Answer {
         provider: field("/provider"),
         finish_reason: field("/choices/0/finish_reason"),
         native_finish_reason: field("/choices/0/native_finish_reason"),
-        usage: body.get("usage").filter(|usage| usage.is_object()).map(Usage::read),
+        usage: body
+            .get("usage")
+            .filter(|usage| usage.is_object())
+            .map(Usage::read),
     }
 }
 
@@ -84,12 +99,19 @@ mod tests {
     use super::*;
 
     fn read_text(status: u16, body: &str) -> Outcome {
-        read(&HttpAnswer { status, retry_after: None, body: body.as_bytes().to_vec() })
+        read(&HttpAnswer {
+            status,
+            retry_after: None,
+            body: body.as_bytes().to_vec(),
+        })
     }
 
     #[test]
     fn leading_white_space_is_not_part_of_the_answer() {
-        let outcome = read_text(200, "\n\n  {\"id\":\"gen-1\",\"choices\":[{\"finish_reason\":\"stop\"}]}\n");
+        let outcome = read_text(
+            200,
+            "\n\n  {\"id\":\"gen-1\",\"choices\":[{\"finish_reason\":\"stop\"}]}\n",
+        );
         assert!(matches!(outcome, Outcome::Answered(answer)
             if answer.text.starts_with('{')
                 && answer.generation_id.as_deref() == Some("gen-1")
@@ -101,7 +123,10 @@ mod tests {
     fn errors_come_at_any_status_and_junk_at_200() {
         let at_200 = read_text(200, r#"{"error":{"code":502,"message":"x"},"user_id":"u"}"#);
         assert!(matches!(at_200, Outcome::Failed { error, .. } if !error.surely_not_billed));
-        assert!(matches!(read_text(502, "<html>"), Outcome::Failed { answer: None, .. }));
+        assert!(matches!(
+            read_text(502, "<html>"),
+            Outcome::Failed { answer: None, .. }
+        ));
         assert!(matches!(read_text(200, "  <html>"), Outcome::Unreadable(_)));
         assert!(matches!(read_text(200, "{}"), Outcome::Unreadable(_)));
     }

@@ -53,11 +53,12 @@ impl OpenRouter {
         }
         let chat_completions = Url::parse(&format!("{base}/chat/completions"))
             .map_err(|error| format!("hiems.base_url cannot be used: {error}"))?;
-        let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| format!("TLS cannot be set up: {error}"))?
-            .with_root_certificates(roots(options.ca_file)?)
-            .with_no_client_auth();
+        let tls =
+            ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .map_err(|error| format!("TLS cannot be set up: {error}"))?
+                .with_root_certificates(roots(options.ca_file)?)
+                .with_no_client_auth();
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(Policy::none())
@@ -96,7 +97,11 @@ impl OpenRouter {
             let mut response = request.send().await.map_err(|error| failed(&error))?;
             let header = |name: &str| {
                 let value = response.headers().get(name)?;
-                value.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
+                value
+                    .to_str()
+                    .ok()
+                    .filter(|text| !text.is_empty())
+                    .map(str::to_owned)
             };
             on_headers(header("x-generation-id"));
             let status = response.status().as_u16();
@@ -108,7 +113,11 @@ impl OpenRouter {
                 }
                 body.extend_from_slice(&chunk);
             }
-            Ok(HttpAnswer { status, retry_after, body })
+            Ok(HttpAnswer {
+                status,
+                retry_after,
+                body,
+            })
         };
         tokio::time::timeout(self.request_timeout, exchange)
             .await
@@ -124,7 +133,11 @@ fn failed(error: &reqwest::Error) -> HttpError {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    if error.is_connect() { HttpError::NotSent(text) } else { HttpError::Broken(text) }
+    if error.is_connect() {
+        HttpError::NotSent(text)
+    } else {
+        HttpError::Broken(text)
+    }
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -34,7 +34,12 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(kind: FailureKind, message: &str) -> Failure {
-        Failure { kind, message: message.to_owned(), detail: None, hint: None }
+        Failure {
+            kind,
+            message: message.to_owned(),
+            detail: None,
+            hint: None,
+        }
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Failure {
@@ -66,11 +71,19 @@ const MAX_WORDS: usize = 2_000;
 pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>) -> ErrorAnswer {
     // At HTTP 200 the code inside says what it would have been.
     let code = error.and_then(|error| error.get("code"));
-    let inner = code.and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
-    let effective = if status >= 400 { status } else { inner.filter(|c| *c >= 400).unwrap_or(502) };
+    let inner = code
+        .and_then(Value::as_u64)
+        .and_then(|code| u16::try_from(code).ok());
+    let effective = if status >= 400 {
+        status
+    } else {
+        inner.filter(|c| *c >= 400).unwrap_or(502)
+    };
     let (kind, message) = kind_of(effective);
 
-    let words = error.and_then(|error| error.get("message")).and_then(Value::as_str);
+    let words = error
+        .and_then(|error| error.get("message"))
+        .and_then(Value::as_str);
     let mut detail = format!("HTTP {status}");
     if let Some(words) = words {
         detail.push_str(": ");
@@ -88,32 +101,71 @@ pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>
     failure.hint = hint_for(kind).map(str::to_owned);
 
     let error_type = error
-        .and_then(|error| error.pointer("/metadata/error_type").or(error.get("error_type")))
+        .and_then(|error| {
+            error
+                .pointer("/metadata/error_type")
+                .or(error.get("error_type"))
+        })
         .and_then(Value::as_str);
     let error_code = error_type.map_or_else(
-        || code.map_or_else(|| effective.to_string(), |code| code.to_string().replace('"', "")),
+        || {
+            code.map_or_else(
+                || effective.to_string(),
+                |code| code.to_string().replace('"', ""),
+            )
+        },
         str::to_owned,
     );
     // Before the first token there is an ordinary status and the envelope. A timeout says nothing of
     // what runs on behind it, and a page of the edge's nothing of OpenRouter's state.
-    let surely_not_billed =
-        status >= 400 && error.is_some() && !matches!(status, 408 | 504 | 524);
-    ErrorAnswer { failure, error_code, surely_not_billed }
+    let surely_not_billed = status >= 400 && error.is_some() && !matches!(status, 408 | 504 | 524);
+    ErrorAnswer {
+        failure,
+        error_code,
+        surely_not_billed,
+    }
 }
 
 fn kind_of(status: u16) -> (FailureKind, &'static str) {
     match status {
         401 => (FailureKind::KeyRefused, "OpenRouter refused the key"),
-        402 => (FailureKind::Credits, "OpenRouter refused the call for lack of credits"),
+        402 => (
+            FailureKind::Credits,
+            "OpenRouter refused the call for lack of credits",
+        ),
         403 => (FailureKind::Forbidden, "OpenRouter does not allow the call"),
-        404 => (FailureKind::NotFound, "OpenRouter did not find what was asked for"),
-        408 | 504 | 524 => (FailureKind::Timeout, "OpenRouter gave up waiting for the model"),
-        413 => (FailureKind::TooLarge, "the request is too large for OpenRouter"),
-        422 => (FailureKind::Unprocessable, "OpenRouter cannot process the request"),
-        429 => (FailureKind::RateLimited, "OpenRouter or the provider limits the rate of calls"),
-        503 | 529 => (FailureKind::Unavailable, "no provider is available for the model"),
-        400..=499 => (FailureKind::InvalidRequest, "OpenRouter refused the request"),
-        _ => (FailureKind::BadUpstream, "OpenRouter or the provider failed"),
+        404 => (
+            FailureKind::NotFound,
+            "OpenRouter did not find what was asked for",
+        ),
+        408 | 504 | 524 => (
+            FailureKind::Timeout,
+            "OpenRouter gave up waiting for the model",
+        ),
+        413 => (
+            FailureKind::TooLarge,
+            "the request is too large for OpenRouter",
+        ),
+        422 => (
+            FailureKind::Unprocessable,
+            "OpenRouter cannot process the request",
+        ),
+        429 => (
+            FailureKind::RateLimited,
+            "OpenRouter or the provider limits the rate of calls",
+        ),
+        503 | 529 => (
+            FailureKind::Unavailable,
+            "no provider is available for the model",
+        ),
+        400..=499 => (
+            FailureKind::InvalidRequest,
+            "OpenRouter refused the request",
+        ),
+        _ => (
+            FailureKind::BadUpstream,
+            "OpenRouter or the provider failed",
+        ),
     }
 }
 
@@ -141,7 +193,10 @@ mod tests {
                            "metadata": {"error_type": "payment_required"}});
         let answer = error_answer(402, Some(&error), None);
         assert_eq!(answer.failure.kind, FailureKind::Credits);
-        assert_eq!(answer.failure.detail.as_deref(), Some("HTTP 402: more credits"));
+        assert_eq!(
+            answer.failure.detail.as_deref(),
+            Some("HTTP 402: more credits")
+        );
         assert_eq!(answer.error_code, "payment_required");
         assert!(answer.surely_not_billed);
     }
@@ -155,9 +210,16 @@ mod tests {
 
     #[test]
     fn an_error_at_status_200_goes_by_its_own_code() {
-        let answer = error_answer(200, Some(&json!({"code": 429, "message": "slow down"})), Some(7));
+        let answer = error_answer(
+            200,
+            Some(&json!({"code": 429, "message": "slow down"})),
+            Some(7),
+        );
         assert_eq!(answer.failure.kind, FailureKind::RateLimited);
-        assert_eq!(answer.failure.detail.as_deref(), Some("HTTP 200: slow down; retry after 7 s"));
+        assert_eq!(
+            answer.failure.detail.as_deref(),
+            Some("HTTP 200: slow down; retry after 7 s")
+        );
         let text = error_answer(200, Some(&json!({"code": "server_error"})), None);
         assert_eq!(text.failure.kind, FailureKind::BadUpstream);
         assert_eq!(text.error_code, "server_error");

@@ -12,7 +12,11 @@ pub struct BadRequest {
 }
 
 fn bad(message: &str, detail: impl Into<String>, hint: &str) -> BadRequest {
-    BadRequest { message: message.to_owned(), detail: detail.into(), hint: hint.to_owned() }
+    BadRequest {
+        message: message.to_owned(),
+        detail: detail.into(),
+        hint: hint.to_owned(),
+    }
 }
 
 /// The parts of a chat completion request, as the caller gave them.
@@ -87,7 +91,9 @@ impl ChatRequest<'_> {
             match message.get("role") {
                 Some(Value::String(role)) if ROLES.contains(&role.as_str()) => {}
                 Some(Value::String(role)) => {
-                    return Err(refuse(format!("Message {position} has the unknown role \"{role}\".")));
+                    return Err(refuse(format!(
+                        "Message {position} has the unknown role \"{role}\"."
+                    )));
                 }
                 _ => return Err(refuse(format!("Message {position} has no role."))),
             }
@@ -98,7 +104,9 @@ impl ChatRequest<'_> {
     fn options(&self) -> Result<Map<String, Value>, BadRequest> {
         const HINT: &str = r#"Example: '{"temperature": 0.2, "max_completion_tokens": 500}'."#;
         let refuse = |detail: String| bad("options cannot be used", detail, HINT);
-        let Some(text) = self.options else { return Ok(Map::new()) };
+        let Some(text) = self.options else {
+            return Ok(Map::new());
+        };
         let mut options = parse(text).map_err(&refuse)?;
         if let Value::String(inner) = &options {
             options = parse(inner).map_err(&refuse)?;
@@ -127,7 +135,13 @@ mod tests {
     use super::*;
 
     fn request<'a>(messages: &'a str, options: Option<&'a str>) -> ChatRequest<'a> {
-        ChatRequest { model: "a/b", messages, user: "u1", session_id: None, options }
+        ChatRequest {
+            model: "a/b",
+            messages,
+            user: "u1",
+            session_id: None,
+            options,
+        }
     }
 
     #[test]
@@ -157,14 +171,26 @@ mod tests {
             ("[]", None, "The array is empty."),
             ("{}", None, "They are not a JSON array."),
             ("[1]", None, "Message 1 is not an object."),
-            (r#"[{"role":"user"},{"content":"x"}]"#, None, "Message 2 has no role."),
-            (r#"[{"role":"robot"}]"#, None, "Message 1 has the unknown role \"robot\"."),
+            (
+                r#"[{"role":"user"},{"content":"x"}]"#,
+                None,
+                "Message 2 has no role.",
+            ),
+            (
+                r#"[{"role":"robot"}]"#,
+                None,
+                "Message 1 has the unknown role \"robot\".",
+            ),
             (
                 r#"[{"role":"user"}]"#,
                 Some(r#"{"Stream":true}"#),
                 "The field \"stream\" is not the caller's to set.",
             ),
-            (r#"[{"role":"user"}]"#, Some("[]"), "They are not a JSON object."),
+            (
+                r#"[{"role":"user"}]"#,
+                Some("[]"),
+                "They are not a JSON object.",
+            ),
         ];
         for (messages, options, cause) in cases {
             let detail = request(messages, options).body().map_err(|bad| bad.detail);

@@ -51,7 +51,13 @@ impl WaitSet {
                 none,
             );
             let interest = Interest::Readable;
-            pg_sys::AddWaitEventToSet(set, interest.events(), descriptor, std::ptr::null_mut(), none);
+            pg_sys::AddWaitEventToSet(
+                set,
+                interest.events(),
+                descriptor,
+                std::ptr::null_mut(),
+                none,
+            );
             WaitSet { set, interest }
         }
     }

@@ -24,7 +24,9 @@ pub fn read(path: &Path) -> Result<MasterKey, String> {
         ErrorKind::NotFound => problem("does not exist".to_owned()),
         _ => problem(format!("cannot be read: {error}")),
     })?;
-    let about = file.metadata().map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let about = file
+        .metadata()
+        .map_err(|error| problem(format!("cannot be read: {error}")))?;
     if about.permissions().mode() & 0o007 != 0 {
         return Err(problem(format!(
             "may be used by others (mode {:o}); set it to 0600",
@@ -37,7 +39,8 @@ pub fn read(path: &Path) -> Result<MasterKey, String> {
     Read::take(&mut file, 4096)
         .read_to_string(&mut text)
         .map_err(|error| problem(format!("cannot be read: {error}")))?;
-    MasterKey::from_hex(&text).ok_or_else(|| problem("does not hold 64 hexadecimal digits".to_owned()))
+    MasterKey::from_hex(&text)
+        .ok_or_else(|| problem("does not hold 64 hexadecimal digits".to_owned()))
 }
 
 /// Reads the master key, and makes the file first if it is the default one and is not there.
@@ -45,7 +48,10 @@ pub fn read_or_create(setting: Option<&str>) -> Result<MasterKey, String> {
     let path = path(setting);
     if setting.is_none() && !path.exists() {
         create(&path).map_err(|error| {
-            format!("The master key file \"{}\" cannot be made: {error}.", path.display())
+            format!(
+                "The master key file \"{}\" cannot be made: {error}.",
+                path.display()
+            )
         })?;
     }
     read(&path)
@@ -56,8 +62,12 @@ pub fn read_or_create(setting: Option<&str>) -> Result<MasterKey, String> {
 fn create(path: &Path) -> std::io::Result<()> {
     let half = path.with_extension(format!("new.{}", std::process::id()));
     let written = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&half)?;
         let text = MasterKey::generate().to_hex();
         file.write_all(text.as_bytes())?;
         file.write_all(b"\n")?;
@@ -70,6 +80,9 @@ fn create(path: &Path) -> std::io::Result<()> {
     fs::remove_file(&half)?;
     written?;
     // The name must survive a crash as the rows that it opens do.
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     fs::File::open(folder)?.sync_all()
 }

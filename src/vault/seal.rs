@@ -64,10 +64,18 @@ impl MasterKey {
     /// Seals `secret`.
     pub fn seal(&self, secret: &SecretString, binding: &Binding) -> Result<Sealed, DoesNotOpen> {
         let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
-        let payload =
-            Payload { msg: secret.expose_secret().as_bytes(), aad: &binding.associated_data() };
-        let ciphertext = self.cipher().encrypt(&nonce, payload).map_err(|_| DoesNotOpen)?;
-        Ok(Sealed { nonce: nonce.to_vec(), ciphertext })
+        let payload = Payload {
+            msg: secret.expose_secret().as_bytes(),
+            aad: &binding.associated_data(),
+        };
+        let ciphertext = self
+            .cipher()
+            .encrypt(&nonce, payload)
+            .map_err(|_| DoesNotOpen)?;
+        Ok(Sealed {
+            nonce: nonce.to_vec(),
+            ciphertext,
+        })
     }
 
     /// Opens what [`MasterKey::seal`] sealed under the same binding.
@@ -75,7 +83,10 @@ impl MasterKey {
         if sealed.nonce.len() != NONCE_LENGTH {
             return Err(DoesNotOpen);
         }
-        let payload = Payload { msg: &sealed.ciphertext, aad: &binding.associated_data() };
+        let payload = Payload {
+            msg: &sealed.ciphertext,
+            aad: &binding.associated_data(),
+        };
         let plain = self
             .cipher()
             .decrypt(Nonce::from_slice(&sealed.nonce), payload)
@@ -89,7 +100,11 @@ impl MasterKey {
 impl Binding<'_> {
     fn associated_data(&self) -> Vec<u8> {
         // The name comes last: no two bindings give the same bytes.
-        format!("hiems-key:1:{}:{}:{}", self.installation, self.version, self.name).into_bytes()
+        format!(
+            "hiems-key:1:{}:{}:{}",
+            self.installation, self.version, self.name
+        )
+        .into_bytes()
     }
 }
 
@@ -98,7 +113,11 @@ mod tests {
     use super::*;
 
     fn binding(name: &str, version: i32) -> Binding<'_> {
-        Binding { installation: "0f", name, version }
+        Binding {
+            installation: "0f",
+            name,
+            version,
+        }
     }
 
     #[test]
@@ -111,15 +130,28 @@ mod tests {
         assert_ne!(sealed.ciphertext, again.ciphertext);
 
         let open = |key: &MasterKey, sealed: &Sealed, binding: Binding| {
-            key.open(sealed, &binding).map(|secret| secret.expose_secret().to_owned())
+            key.open(sealed, &binding)
+                .map(|secret| secret.expose_secret().to_owned())
         };
-        assert_eq!(open(&key, &sealed, binding("default", 1)), Ok("sk-or-v1-abc".to_owned()));
+        assert_eq!(
+            open(&key, &sealed, binding("default", 1)),
+            Ok("sk-or-v1-abc".to_owned())
+        );
         assert_eq!(open(&key, &sealed, binding("default", 2)), Err(DoesNotOpen));
         assert_eq!(open(&key, &sealed, binding("other", 1)), Err(DoesNotOpen));
-        assert_eq!(open(&MasterKey::generate(), &sealed, binding("default", 1)), Err(DoesNotOpen));
-        let mut damaged = Sealed { nonce: sealed.nonce.clone(), ciphertext: sealed.ciphertext };
+        assert_eq!(
+            open(&MasterKey::generate(), &sealed, binding("default", 1)),
+            Err(DoesNotOpen)
+        );
+        let mut damaged = Sealed {
+            nonce: sealed.nonce.clone(),
+            ciphertext: sealed.ciphertext,
+        };
         damaged.ciphertext[0] ^= 1;
-        assert_eq!(open(&key, &damaged, binding("default", 1)), Err(DoesNotOpen));
+        assert_eq!(
+            open(&key, &damaged, binding("default", 1)),
+            Err(DoesNotOpen)
+        );
         Ok(())
     }
 

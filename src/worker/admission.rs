@@ -24,16 +24,22 @@ pub struct Keyring {
 
 impl Keyring {
     pub fn new(master_key_file: Option<String>) -> Keyring {
-        Keyring { open: HashMap::new(), master_key_file }
+        Keyring {
+            open: HashMap::new(),
+            master_key_file,
+        }
     }
 
     /// The `Authorization` header of the key stored under `name` as this transaction sees it.
     pub fn authorization(&mut self, name: &str) -> SpiResult<Result<HeaderValue, Failure>> {
         let Some(stored) = keys::read(name)? else {
             self.open.remove(name);
-            return Ok(Err(Failure::new(FailureKind::KeyMissing, "no OpenRouter key is stored")
-                .detail(format!("there is no inference key named \"{name}\""))
-                .hint("Store one: SELECT hiems.set_api_key('sk-or-...').")));
+            return Ok(Err(Failure::new(
+                FailureKind::KeyMissing,
+                "no OpenRouter key is stored",
+            )
+            .detail(format!("there is no inference key named \"{name}\""))
+            .hint("Store one: SELECT hiems.set_api_key('sk-or-...').")));
         };
         if let Some((nonce, header)) = self.open.get(name)
             && *nonce == stored.sealed.nonce
@@ -45,14 +51,20 @@ impl Keyring {
 
     fn open_key(&mut self, name: &str, stored: StoredKey) -> Result<HeaderValue, Failure> {
         let failure = |detail: String| {
-            Failure::new(FailureKind::KeyMissing, "the stored OpenRouter key cannot be opened")
-                .detail(detail)
-                .hint("Put the right master key back, or store the key again with hiems.set_api_key().")
+            Failure::new(
+                FailureKind::KeyMissing,
+                "the stored OpenRouter key cannot be opened",
+            )
+            .detail(detail)
+            .hint("Put the right master key back, or store the key again with hiems.set_api_key().")
         };
         let path = master_key::path(self.master_key_file.as_deref());
         let master = master_key::read(&path).map_err(failure)?;
-        let binding =
-            Binding { installation: &stored.installation, name, version: stored.version };
+        let binding = Binding {
+            installation: &stored.installation,
+            name,
+            version: stored.version,
+        };
         let key = master.open(&stored.sealed, &binding).map_err(|_| {
             failure("It was sealed with another master key, or the row was changed.".to_owned())
         })?;
@@ -60,7 +72,8 @@ impl Keyring {
         let mut header = HeaderValue::from_str(&bearer)
             .map_err(|_| failure("It has characters that no header takes.".to_owned()))?;
         header.set_sensitive(true);
-        self.open.insert(name.to_owned(), (stored.sealed.nonce, header.clone()));
+        self.open
+            .insert(name.to_owned(), (stored.sealed.nonce, header.clone()));
         Ok(header)
     }
 
@@ -73,13 +86,30 @@ impl Keyring {
         };
         let master =
             master_key::read_or_create(self.master_key_file.as_deref()).map_err(failure)?;
-        let SealRequest { name, version, installation } = request;
-        let binding = Binding { installation, name, version: *version };
-        let sealed =
-            master.seal(key, &binding).map_err(|_| failure("AES-256-GCM failed.".to_owned()))?;
+        let SealRequest {
+            name,
+            version,
+            installation,
+        } = request;
+        let binding = Binding {
+            installation,
+            name,
+            version: *version,
+        };
+        let sealed = master
+            .seal(key, &binding)
+            .map_err(|_| failure("AES-256-GCM failed.".to_owned()))?;
         // Enough to tell keys apart: the start of the SHA-256 that OpenRouter itself lists keys by.
         let digest = Sha256::digest(key.expose_secret().as_bytes());
-        let fingerprint = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(SealedKey { nonce: sealed.nonce, ciphertext: sealed.ciphertext, fingerprint })
+        let fingerprint = digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(SealedKey {
+            nonce: sealed.nonce,
+            ciphertext: sealed.ciphertext,
+            fingerprint,
+        })
     }
 }

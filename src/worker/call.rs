@@ -17,7 +17,12 @@ use crate::openrouter::failure::{Failure, FailureKind};
 pub type Answer = (Reply, Vec<u8>);
 
 /// Runs a call, and settles it even if its task panics. `gone` is set when the caller leaves.
-pub async fn run(shared: Arc<Shared>, submit: Submit, body: Vec<u8>, gone: Arc<AtomicBool>) -> Answer {
+pub async fn run(
+    shared: Arc<Shared>,
+    submit: Submit,
+    body: Vec<u8>,
+    gone: Arc<AtomicBool>,
+) -> Answer {
     let entry = submit.entry.clone();
     let task = tokio::spawn(attempt(Arc::clone(&shared), submit, body, gone));
     match task.await {
@@ -40,13 +45,20 @@ async fn attempt(
     let openrouter = match shared.openrouter() {
         Ok(openrouter) => openrouter,
         Err(reason) => {
-            let failure = Failure::new(FailureKind::Unavailable, "the gateway's settings are wrong");
+            let failure =
+                Failure::new(FailureKind::Unavailable, "the gateway's settings are wrong");
             return refused(failure.detail(reason));
         }
     };
     let submit = Box::new(submit);
-    let admitted = shared.outbox.ask(|done| Event::Intent { submit, done }).await;
-    let Go { authorization, created_at } = match admitted {
+    let admitted = shared
+        .outbox
+        .ask(|done| Event::Intent { submit, done })
+        .await;
+    let Go {
+        authorization,
+        created_at,
+    } = match admitted {
         Some(Ok(go)) => go,
         Some(Err(failure)) => return refused(failure),
         None => return refused(leaving()),
@@ -64,7 +76,10 @@ async fn attempt(
     let http = openrouter
         .chat(authorization, body, |id| {
             if let Some(id) = id {
-                outbox.send(Event::Generation { call, generation_id: id.clone() });
+                outbox.send(Event::Generation {
+                    call,
+                    generation_id: id.clone(),
+                });
                 generation_id = Some(id);
             }
         })
@@ -72,7 +87,11 @@ async fn attempt(
     if let Err(HttpError::NotSent(what)) = http {
         shared.outbox.send(Event::Unsent { call });
         let failure = Failure::new(FailureKind::Unavailable, "OpenRouter cannot be reached");
-        return refused(failure.detail(what).hint("Nothing was sent. Look at hiems.base_url."));
+        return refused(
+            failure
+                .detail(what)
+                .hint("Nothing was sent. Look at hiems.base_url."),
+        );
     }
     entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
     entry.generation_id = generation_id;
@@ -85,10 +104,22 @@ async fn settle(shared: &Shared, mut settlement: Settlement) -> Answer {
     let call = settlement.entry.id;
     let result = std::mem::replace(&mut settlement.result, Ok(Vec::new()));
     let settlement = Box::new(settlement);
-    match (shared.outbox.ask(|done| Event::Settle { settlement, done }).await, result) {
+    match (
+        shared
+            .outbox
+            .ask(|done| Event::Settle { settlement, done })
+            .await,
+        result,
+    ) {
         (Some(entry), Ok(body)) => (Reply::Answered { entry }, body),
         (Some(_), Err(failure)) => (Reply::Failed { call, failure }, Vec::new()),
-        (None, _) => (Reply::Failed { call, failure: leaving() }, Vec::new()),
+        (None, _) => (
+            Reply::Failed {
+                call,
+                failure: leaving(),
+            },
+            Vec::new(),
+        ),
     }
 }
 
@@ -102,5 +133,10 @@ fn leaving() -> Failure {
 
 /// An entry as it stands in the journal before anything is sent.
 pub fn intended(entry: &Entry, created_at: &str) -> Entry {
-    Entry { created_at: Some(created_at.to_owned()), attempts: 1, calls: 1, ..entry.clone() }
+    Entry {
+        created_at: Some(created_at.to_owned()),
+        attempts: 1,
+        calls: 1,
+        ..entry.clone()
+    }
 }

@@ -144,7 +144,10 @@ impl Gateway {
             return;
         }
         self.not_before = None;
-        let due = self.batch.oldest_generation().is_some_and(|since| now >= since + GENERATION_DELAY);
+        let due = self
+            .batch
+            .oldest_generation()
+            .is_some_and(|since| now >= since + GENERATION_DELAY);
         if !self.batch.is_urgent() && !due {
             return;
         }
@@ -152,7 +155,10 @@ impl Gateway {
         self.unswept = true;
         if let Err((left, aborted)) = self.commit_batch(batch) {
             if !aborted.lock_not_available {
-                warning!("the hiems gateway cannot write its journal: {}", aborted.message);
+                warning!(
+                    "the hiems gateway cannot write its journal: {}",
+                    aborted.message
+                );
             }
             self.batch.prepend(left);
             self.not_before = Some(Instant::now() + RETRY_DELAY);
@@ -164,17 +170,20 @@ impl Gateway {
         let in_flight = self.shared.in_flight();
         let time_zone = settings::reporting_time_zone();
         let (keyring, system) = (&mut self.keyring, self.system_identifier);
-        let attempt = xact::transaction(|| {
-            batch.write(keyring, system, &time_zone, in_flight > limit)
-        });
+        let attempt =
+            xact::transaction(|| batch.write(keyring, system, &time_zone, in_flight > limit));
         match attempt {
             Ok(Ok(committed)) => {
                 self.tell(batch, committed);
                 Ok(())
             }
-            Ok(Err(error)) => {
-                Err((batch, Aborted { lock_not_available: false, message: error.to_string() }))
-            }
+            Ok(Err(error)) => Err((
+                batch,
+                Aborted {
+                    lock_not_available: false,
+                    message: error.to_string(),
+                },
+            )),
             Err(aborted) => {
                 if !aborted.lock_not_available {
                     batch.refuse_intents(&aborted.message);
@@ -186,7 +195,9 @@ impl Gateway {
 
     fn tell(&self, batch: Batch, committed: Committed) {
         for (call, token) in batch.costs_out_of_range() {
-            warning!("hiems call {call}: the cost {token} is out of range; it is booked as unknown");
+            warning!(
+                "hiems call {call}: the cost {token} is out of range; it is booked as unknown"
+            );
         }
         batch.tell(committed);
     }
@@ -206,7 +217,11 @@ impl Gateway {
             if lock::database_is_wanted() || !journal::is_installed()? {
                 return Ok((true, None));
             }
-            let left = if due { Some(ledger::book_finished(system, &open)?) } else { None };
+            let left = if due {
+                Some(ledger::book_finished(system, &open)?)
+            } else {
+                None
+            };
             Ok::<_, pgrx::spi::Error>((false, left))
         });
         session::report_activity("idle");
@@ -224,7 +239,10 @@ impl Gateway {
             }
             Err(aborted) => {
                 if !aborted.lock_not_available {
-                    warning!("the hiems gateway cannot book finished calls: {}", aborted.message);
+                    warning!(
+                        "the hiems gateway cannot book finished calls: {}",
+                        aborted.message
+                    );
                 }
                 false
             }
@@ -251,8 +269,10 @@ impl Gateway {
         let _ = std::fs::remove_file(&self.socket);
         self.leaving.send_replace(true);
         let deadline = Instant::now() + DRAIN;
-        while (self.shared.connections() > 0 || !self.batch.is_empty()) && Instant::now() < deadline {
-            self.wait.wait(Interest::Readable, Some(Duration::from_millis(5)));
+        while (self.shared.connections() > 0 || !self.batch.is_empty()) && Instant::now() < deadline
+        {
+            self.wait
+                .wait(Interest::Readable, Some(Duration::from_millis(5)));
             interrupts::check();
             self.take_events();
             self.commit();

@@ -1,7 +1,7 @@
 //! `hiems_private.calls`: what is on its way. The only writer of it, but for the sweep in `ledger.rs`,
 //! which moves what is done into the ledger. Every function runs in the gateway's own transaction.
 
-use pgrx::spi::{SpiResult, Spi};
+use pgrx::spi::{Spi, SpiResult};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -90,7 +90,10 @@ pub fn set_generations(generations: &[(Uuid, String)]) -> SpiResult<()> {
     }
     let rows: Vec<_> = generations
         .iter()
-        .map(|(id, generation_id)| Generation { id: *id, generation_id })
+        .map(|(id, generation_id)| Generation {
+            id: *id,
+            generation_id,
+        })
         .collect();
     spi::execute(GENERATIONS, &[json(&rows).into()])
 }
@@ -108,7 +111,11 @@ pub fn settle(settlements: &[&Settlement], time_zone: &str) -> SpiResult<Vec<(Uu
     }
     let rows: Vec<_> = settlements
         .iter()
-        .map(|s| Row { id: s.entry.id, state: s.state.name(), entry: &s.entry })
+        .map(|s| Row {
+            id: s.entry.id,
+            state: s.state.name(),
+            entry: &s.entry,
+        })
         .collect();
     let settled = spi::query(SETTLE, &[json(&rows).into(), time_zone.into()], |row| {
         Ok((row.get::<String>(1)?, row.get::<String>(2)?))
@@ -121,12 +128,20 @@ pub fn settle(settlements: &[&Settlement], time_zone: &str) -> SpiResult<Vec<(Uu
 
 /// Marks calls whose callers went before they had read the answer.
 pub fn callers_gone(calls: &[Uuid]) -> SpiResult<()> {
-    if calls.is_empty() { Ok(()) } else { spi::execute(CALLERS_GONE, &[ids(calls).into()]) }
+    if calls.is_empty() {
+        Ok(())
+    } else {
+        spi::execute(CALLERS_GONE, &[ids(calls).into()])
+    }
 }
 
 /// Forgets calls of which nothing was sent.
 pub fn forget(calls: &[Uuid]) -> SpiResult<()> {
-    if calls.is_empty() { Ok(()) } else { spi::execute(FORGET, &[ids(calls).into()]) }
+    if calls.is_empty() {
+        Ok(())
+    } else {
+        spi::execute(FORGET, &[ids(calls).into()])
+    }
 }
 
 /// Marks as unknown what an earlier gateway left in flight.
@@ -146,5 +161,6 @@ fn ids(calls: &[Uuid]) -> Vec<String> {
 /// As JSON text, for one parameter that holds many rows.
 fn json(rows: &impl Serialize) -> String {
     // Only maps with keys that are not text cannot be written, and there are none.
-    serde_json::value::to_raw_value(rows).map_or_else(|_| "[]".to_owned(), |r: Box<RawValue>| r.get().to_owned())
+    serde_json::value::to_raw_value(rows)
+        .map_or_else(|_| "[]".to_owned(), |r: Box<RawValue>| r.get().to_owned())
 }

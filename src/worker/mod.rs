@@ -32,7 +32,10 @@ pub fn run() {
         Ok(Some(lock)) => lock,
         Ok(None) => return,
         Err(error) => {
-            warning!("the hiems gateway cannot use its folder {}: {error}", files.folder.display());
+            warning!(
+                "the hiems gateway cannot use its folder {}: {error}",
+                files.folder.display()
+            );
             return;
         }
     };
@@ -83,9 +86,16 @@ fn pin_session() {
 
 /// The lock that makes one gateway a database's only one; waits for a leaving predecessor.
 fn take_lock(files: &Files) -> std::io::Result<Option<File>> {
-    DirBuilder::new().recursive(true).mode(0o700).create(&files.folder)?;
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&files.lock)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&files.folder)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&files.lock)?;
     let deadline = Instant::now() + PREDECESSOR;
     loop {
         match file.try_lock() {

@@ -40,12 +40,18 @@ impl Shared {
 
     /// The client, or what is wrong with its settings.
     pub fn openrouter(&self) -> Result<OpenRouter, String> {
-        self.openrouter.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.openrouter
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A new client, after a reload.
     pub fn set_openrouter(&self, openrouter: Result<OpenRouter, String>) {
-        *self.openrouter.write().unwrap_or_else(PoisonError::into_inner) = openrouter;
+        *self
+            .openrouter
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = openrouter;
     }
 
     /// The calls whose callers may still be reading.
@@ -78,7 +84,11 @@ pub async fn listen(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves connections until `leaving` says true.
-pub async fn serve(listener: UnixListener, shared: Arc<Shared>, mut leaving: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: UnixListener,
+    shared: Arc<Shared>,
+    mut leaving: watch::Receiver<bool>,
+) {
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -129,7 +139,11 @@ struct Connection {
 impl Connection {
     fn new(stream: UnixStream, shared: Arc<Shared>) -> Connection {
         let (reader, writer) = stream.into_split();
-        Connection { reader, writer, shared }
+        Connection {
+            reader,
+            writer,
+            shared,
+        }
     }
 
     async fn serve(&mut self, mut leaving: watch::Receiver<bool>) -> std::io::Result<()> {
@@ -160,7 +174,10 @@ impl Connection {
                     let reply = match std::str::from_utf8(&body) {
                         Ok(key) => {
                             let key = SecretString::from(key);
-                            self.shared.outbox.ask(|done| Event::Seal { request, key, done }).await
+                            self.shared
+                                .outbox
+                                .ask(|done| Event::Seal { request, key, done })
+                                .await
                         }
                         Err(_) => None,
                     };

@@ -53,8 +53,11 @@ impl Settlement {
             Err(HttpError::Broken(what) | HttpError::NotSent(what)) => Settlement::lost(
                 entry,
                 "connection_lost",
-                Failure::new(FailureKind::BadUpstream, "the connection to OpenRouter broke")
-                    .detail(what),
+                Failure::new(
+                    FailureKind::BadUpstream,
+                    "the connection to OpenRouter broke",
+                )
+                .detail(what),
             ),
             Err(HttpError::TooLarge) => Settlement::lost(
                 entry,
@@ -69,7 +72,12 @@ impl Settlement {
     pub fn lost(mut entry: Entry, error_code: &str, failure: Failure) -> Settlement {
         entry.error_code = Some(error_code.to_owned());
         entry.cost_source = CostSource::Unknown;
-        Settlement { state: State::Unknown, entry, result: Err(failure), cost_out_of_range: None }
+        Settlement {
+            state: State::Unknown,
+            entry,
+            result: Err(failure),
+            cost_out_of_range: None,
+        }
     }
 
     fn from_answer(mut entry: Entry, http: &HttpAnswer) -> Settlement {
@@ -92,15 +100,27 @@ impl Settlement {
                     entry.cost_source = CostSource::NotBilled;
                 }
                 let result = Err(error.failure);
-                Settlement { state: State::Failed, entry, result, cost_out_of_range }
+                Settlement {
+                    state: State::Failed,
+                    entry,
+                    result,
+                    cost_out_of_range,
+                }
             }
             Outcome::Unreadable(what) => {
                 entry.error_code = Some("unreadable_answer".to_owned());
-                let failure =
-                    Failure::new(FailureKind::BadUpstream, "OpenRouter's answer cannot be read")
-                        .detail(what);
+                let failure = Failure::new(
+                    FailureKind::BadUpstream,
+                    "OpenRouter's answer cannot be read",
+                )
+                .detail(what);
                 let result = Err(failure);
-                Settlement { state: State::Failed, entry, result, cost_out_of_range: None }
+                Settlement {
+                    state: State::Failed,
+                    entry,
+                    result,
+                    cost_out_of_range: None,
+                }
             }
         };
         settlement.entry.calls = 1;

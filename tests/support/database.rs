@@ -25,7 +25,10 @@ impl Database<'static> {
     /// In the shared server: hiems installed, a key stored, the fake's answers at once.
     pub fn new() -> Database<'static> {
         let database = Database::without_key();
-        database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
+        database
+            .admin()
+            .execute("SELECT hiems.set_api_key($1)", &[&KEY])
+            .expect("a key");
         database
     }
 
@@ -42,9 +45,19 @@ impl<'c> Database<'c> {
         let name = format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let fake = Fake::start(config).expect("the fake OpenRouter");
         let mut admin = cluster.connect("postgres", "postgres");
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).expect("a database");
-        let database = Database { name, fake, cluster, roles: Vec::new() };
-        database.admin().batch_execute("CREATE EXTENSION hiems").expect("the extension");
+        admin
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .expect("a database");
+        let database = Database {
+            name,
+            fake,
+            cluster,
+            roles: Vec::new(),
+        };
+        database
+            .admin()
+            .batch_execute("CREATE EXTENSION hiems")
+            .expect("the extension");
         database.set("hiems.base_url", &database.fake.base_url());
         database
     }
@@ -54,7 +67,9 @@ impl<'c> Database<'c> {
         let name = &self.name;
         // The library must be loaded for PostgreSQL to know its settings.
         self.admin()
-            .batch_execute(&format!("LOAD 'hiems'; ALTER DATABASE {name} SET {setting} = '{value}'"))
+            .batch_execute(&format!(
+                "LOAD 'hiems'; ALTER DATABASE {name} SET {setting} = '{value}'"
+            ))
             .expect("a setting");
     }
 
@@ -71,7 +86,9 @@ impl<'c> Database<'c> {
     /// A new login role, dropped with the database; its real name, which is unique in the server.
     pub fn role(&mut self, name: &str) -> String {
         let role = format!("{}_{name}", self.name);
-        self.admin().batch_execute(&format!("CREATE ROLE {role} LOGIN")).expect("a role");
+        self.admin()
+            .batch_execute(&format!("CREATE ROLE {role} LOGIN"))
+            .expect("a role");
         self.roles.push(role.clone());
         role
     }
@@ -92,7 +109,10 @@ impl<'c> Database<'c> {
 
     /// How many rows a table or view has for the superuser.
     pub fn count(&self, from: &str) -> i64 {
-        self.admin().query_one(&format!("SELECT count(*) FROM {from}"), &[]).expect(from).get(0)
+        self.admin()
+            .query_one(&format!("SELECT count(*) FROM {from}"), &[])
+            .expect(from)
+            .get(0)
     }
 
     /// Waits until every call that was made is in the ledger.

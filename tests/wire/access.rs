@@ -1,0 +1,1 @@
+//! Levels: who may call, read, administer.

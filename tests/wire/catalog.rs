@@ -1,0 +1,1 @@
+//! What the catalog says: comments on everything, nothing to PUBLIC.

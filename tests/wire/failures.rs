@@ -1,0 +1,1 @@
+//! Every way OpenRouter fails, as the caller and the ledger see it.

@@ -1,0 +1,1 @@
+//! The gateway starts once, leaves when idle, and recovers.

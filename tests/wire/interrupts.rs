@@ -1,0 +1,1 @@
+//! Every wait can be cancelled.

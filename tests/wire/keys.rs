@@ -1,0 +1,1 @@
+//! Keys are sealed, and never seen.

@@ -1,0 +1,1 @@
+//! SEK beside USD.

@@ -1,0 +1,1 @@
+//! The SQL of README.md works as it stands there.

@@ -1,0 +1,1 @@
+//! Listeners are told of new rows.

@@ -1,0 +1,1 @@
+//! The views equal sums over the ledger.
