@@ -121,6 +121,11 @@ impl Bill {
         Some(records.entries[*place].generation.clone())
     }
 
+    pub(crate) fn has_begun(&self, user: &str) -> bool {
+        let records = self.lock();
+        records.entries.iter().any(|entry| entry.generation.user.as_deref() == Some(user))
+    }
+
     /// A generation that has been finished for at least `lag`.
     pub(crate) fn settled(&self, id: &str, lag: Duration) -> Option<Generation> {
         let records = self.lock();

@@ -80,6 +80,11 @@ impl Fake {
         self.state.bill.generation(id)
     }
 
+    /// True once a generation for this `user` has begun.
+    pub fn has_begun(&self, user: &str) -> bool {
+        self.state.bill.has_begun(user)
+    }
+
     /// Every chat completion request, refused ones too.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.state.bill.requests()

@@ -1,5 +1,6 @@
 //! A database of a test's own, with hiems in it and a fake OpenRouter behind it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::wait::wait_until;
 /// Dropped with its connections and its gateway at the test's end.
 pub struct Database<'c> {
     pub name: String,
-    pub fake: Fake,
+    pub fake: Arc<Fake>,
     cluster: &'c Cluster,
     roles: Vec<String>,
 }
@@ -23,6 +24,7 @@ pub const KEY: &str = "sk-or-v1-0123456789abcdef";
 
 impl Database<'static> {
     /// In the shared server: hiems installed, a key stored, the fake's answers at once.
+    #[allow(clippy::new_without_default)] // it makes a database: nothing to do by default
     pub fn new() -> Database<'static> {
         let database = Database::without_key();
         database
@@ -43,7 +45,7 @@ impl<'c> Database<'c> {
     pub fn on(cluster: &'c Cluster, config: Config) -> Database<'c> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let fake = Fake::start(config).expect("the fake OpenRouter");
+        let fake = Arc::new(Fake::start(config).expect("the fake OpenRouter"));
         let mut admin = cluster.connect("postgres", "postgres");
         admin
             .batch_execute(&format!("CREATE DATABASE {name}"))
@@ -60,6 +62,14 @@ impl<'c> Database<'c> {
             .expect("the extension");
         database.set("hiems.base_url", &database.fake.base_url());
         database
+    }
+
+    /// The database's name and its fake, for a test that stops and starts the server; both outlive it.
+    pub fn into_parts(self) -> (String, Arc<Fake>) {
+        let parts = (self.name.clone(), Arc::clone(&self.fake));
+        // The server goes with the database.
+        std::mem::forget(self);
+        parts
     }
 
     /// Sets a setting for new sessions of this database, the gateway's included.
@@ -113,6 +123,19 @@ impl<'c> Database<'c> {
             .query_one(&format!("SELECT count(*) FROM {from}"), &[])
             .expect(from)
             .get(0)
+    }
+
+    /// Every ledger row as JSON (numbers as written), in the order of the calls.
+    pub fn ledger(&self) -> Vec<serde_json::Value> {
+        self.admin()
+            .query(
+                "SELECT to_jsonb(l)::text FROM hiems.ai_usage_logs AS l ORDER BY created_at, id",
+                &[],
+            )
+            .expect("the ledger")
+            .iter()
+            .map(|row| serde_json::from_str(row.get(0)).expect("JSON"))
+            .collect()
     }
 
     /// Waits until every call that was made is in the ledger.

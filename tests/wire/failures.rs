@@ -1,1 +1,45 @@
 //! Every way OpenRouter fails, as the caller and the ledger see it.
+
+#[path = "failures/caught.rs"]
+mod caught;
+#[path = "failures/lost.rs"]
+mod lost;
+#[path = "failures/odd_answers.rs"]
+mod odd_answers;
+#[path = "failures/odd_errors.rs"]
+mod odd_errors;
+#[path = "failures/statuses.rs"]
+mod statuses;
+#[path = "failures/unsure.rs"]
+mod unsure;
+
+use hiems_tests::{Canned, Database, KEY, Refusal};
+
+/// A database whose OpenRouter answers what it is told.
+fn canned() -> (Database<'static>, Canned) {
+    let canned = Canned::start();
+    let database = Database::without_key();
+    database.set("hiems.base_url", &canned.base_url());
+    database
+        .admin()
+        .execute("SELECT hiems.set_api_key($1)", &[&KEY])
+        .expect("a key");
+    (database, canned)
+}
+
+/// The id of the call that DETAIL begins with.
+fn call_id(refusal: &Refusal) -> String {
+    let id = refusal
+        .detail
+        .strip_prefix("call ")
+        .and_then(|rest| rest.get(..36));
+    id.unwrap_or_else(|| panic!("DETAIL names the call: {refusal:?}"))
+        .to_owned()
+}
+
+/// Panics if any of the error's texts holds the key.
+fn assert_keyless(refusal: &Refusal) {
+    for text in [&refusal.message, &refusal.detail, &refusal.hint] {
+        assert!(!text.contains(KEY), "the key stands in an error");
+    }
+}

@@ -1,1 +1,6 @@
 //! Every wait can be cancelled.
+
+#[path = "interrupts/calls.rs"]
+mod calls;
+#[path = "interrupts/start.rs"]
+mod start;

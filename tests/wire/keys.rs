@@ -1,1 +1,60 @@
-//! Keys are sealed, and never seen.
+//! The OpenRouter key: sealed in the table, open only in the gateway, and the one that pays.
+
+#[path = "keys/choice.rs"]
+mod choice;
+#[path = "keys/master.rs"]
+mod master;
+#[path = "keys/rows.rs"]
+mod rows;
+#[path = "keys/secrecy.rs"]
+mod secrecy;
+
+use std::time::Duration;
+
+use hiems_tests::{Database, Refusal, ResultExt, user_message, wait_until};
+use postgres::{Client, Error, GenericClient};
+
+fn call(client: &mut impl GenericClient) -> Result<String, Error> {
+    let row = client.query_one(
+        "SELECT hiems.submit_prompt('openai/gpt-4o-mini', $1::text::jsonb) ->> 'id'",
+        &[&user_message("hello")],
+    )?;
+    Ok(row.get(0))
+}
+
+fn set_key(client: &mut impl GenericClient, key: &str, name: &str) -> Result<u64, Error> {
+    client.execute("SELECT hiems.set_api_key($1, $2)", &[&key, &name])
+}
+
+/// The key that the last request came with.
+fn paid_by(database: &Database) -> String {
+    let requests = database.fake.requests();
+    requests.last().expect("a request").key.clone()
+}
+
+/// Calls, which must be refused before anything is sent.
+fn refused(database: &Database, client: &mut Client) -> Refusal {
+    let known = || {
+        database.count(
+            "(SELECT id FROM hiems_private.calls UNION SELECT id FROM hiems.ai_usage_logs) AS known",
+        )
+    };
+    let before = (database.fake.requests().len(), known());
+    let refusal = call(client).refusal();
+    assert_eq!(refusal.sqlstate, "PT503", "{refusal:?}");
+    assert_eq!((database.fake.requests().len(), known()), before);
+    refusal
+}
+
+/// Ends the gateway: the next one has no key open.
+fn end_gateway(database: &Database) {
+    for pid in database.gateways() {
+        database
+            .admin()
+            .execute("SELECT pg_terminate_backend($1)", &[&pid])
+            .expect("the gateway is told to end");
+    }
+    wait_until("the gateway has left", Duration::from_secs(30), || {
+        database.gateways().is_empty()
+    });
+}

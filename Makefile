@@ -1,0 +1,27 @@
+# hiems. The work is in scripts/.
+#
+#   make demo              show what it does, on a throw-away server (KEEP=1: leave it up)
+#   make test              every test, on PostgreSQL 15 and 18 (PG=15: on one)
+#   make install           build for, and install into, the PostgreSQL of PG_CONFIG
+#   make clean             remove everything that the scripts made
+
+PG_CONFIG ?= pg_config
+PG ?=
+KEEP ?=
+
+.PHONY: demo test lint install clean
+
+demo:
+	@KEEP=$(KEEP) scripts/demo $(PG)
+
+test:
+	@scripts/test $(PG)
+
+lint:
+	@scripts/lint
+
+install:
+	@scripts/install $(PG_CONFIG)
+
+clean:
+	@scripts/clean

@@ -1,0 +1,203 @@
+//! The master key's file: made once, for its owner only, never made anew over rows it must open.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use hiems_tests::{Cluster, Config, Database, KEY, ResultExt};
+
+use super::{call, end_gateway, paid_by, refused, set_key};
+
+/// Writes a file as the server's own user would.
+fn write(cluster: &Cluster, path: &Path, text: &str, mode: u32) {
+    let owner = fs::metadata(cluster.data()).expect("the data directory");
+    let _ = fs::remove_file(path);
+    fs::write(path, text).expect("a file");
+    chown(path, Some(owner.uid()), Some(owner.gid())).expect("an owner");
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+}
+
+/// The files in the data directory that look like a master key.
+fn key_files(cluster: &Cluster) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(cluster.data())
+        .expect("the data directory")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains("master"))
+        .filter(|path| !path.to_string_lossy().contains("postmaster"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn the_file_is_made_once_for_its_owner_only() {
+    let mut cluster = Cluster::start(&[]);
+    let file = cluster.data().join("hiems_master.key");
+    {
+        let database = Database::on(&cluster, Config::default());
+        let mut admin = database.admin();
+        refused(&database, &mut admin);
+        assert!(
+            key_files(&cluster).is_empty(),
+            "made before a key is stored"
+        );
+        set_key(&mut admin, KEY, "default").expect("a key");
+        call(&mut admin).expect("an answer");
+    }
+    let about = fs::metadata(&file).expect("the file");
+    assert_eq!(about.mode() & 0o7777, 0o600);
+    let text = fs::read_to_string(&file).expect("the file");
+    let digits = text.trim_end();
+    assert_eq!(digits.len(), 64);
+    assert!(digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    {
+        // Another database of the server, another key, another start: the same file.
+        let database = Database::on(&cluster, Config::default());
+        set_key(&mut database.admin(), KEY, "default").expect("a key");
+    }
+    cluster.stop("fast");
+    cluster.restart();
+    let database = Database::on(&cluster, Config::default());
+    let mut admin = database.admin();
+    set_key(&mut admin, KEY, "default").expect("a key");
+    call(&mut admin).expect("an answer");
+    assert_eq!(fs::read_to_string(&file).expect("the file"), text);
+    assert_eq!(key_files(&cluster), [file]);
+}
+
+#[test]
+fn sixteen_first_keys_at_once_make_one_file() {
+    let cluster = Cluster::start(&[]);
+    let databases: Vec<_> = (0..4)
+        .map(|_| Database::on(&cluster, Config::default()))
+        .collect();
+    std::thread::scope(|scope| {
+        for database in &databases {
+            for number in 0..4 {
+                let mut client = database.admin();
+                scope.spawn(move || {
+                    set_key(&mut client, KEY, &format!("k{number}")).expect("a key");
+                });
+            }
+        }
+    });
+    for database in &databases {
+        database.set("hiems.api_key_name", "k3");
+        end_gateway(database);
+        call(&mut database.admin()).expect("it opens");
+    }
+    assert_eq!(key_files(&cluster).len(), 1);
+}
+
+/// A file's text and mode; None where it is missing.
+type State<'a> = Option<(&'a str, u32)>;
+
+/// Each is something that can happen to the file, and what the DETAIL then says.
+#[test]
+fn a_file_that_cannot_be_used_is_left_alone() {
+    let cluster = Cluster::start(&[]);
+    let database = Database::on(&cluster, Config::default());
+    let mut admin = database.admin();
+    set_key(&mut admin, KEY, "default").expect("a key");
+    let file = cluster.data().join("hiems_master.key");
+    let right = fs::read_to_string(&file).expect("the file");
+    let wrong = "0123456789abcdef".repeat(4);
+    let cases: [(&str, State, &str); 8] = [
+        ("missing", None, "does not exist"),
+        (
+            "wrong",
+            Some((&wrong, 0o600)),
+            "sealed with another master key",
+        ),
+        ("for all to read", Some((&right, 0o644)), "set it to 0600"),
+        ("for all to write", Some((&right, 0o602)), "set it to 0600"),
+        ("empty", Some(("", 0o600)), "64 hexadecimal digits"),
+        ("half", Some((&right[..32], 0o600)), "64 hexadecimal digits"),
+        (
+            "too long",
+            Some((&right.repeat(2), 0o600)),
+            "64 hexadecimal digits",
+        ),
+        (
+            "no digits",
+            Some((&"g".repeat(64), 0o600)),
+            "64 hexadecimal digits",
+        ),
+    ];
+    for (what, state, says) in cases {
+        match state {
+            None => fs::remove_file(&file).expect("the file"),
+            Some((text, mode)) => write(&cluster, &file, text, mode),
+        }
+        end_gateway(&database);
+        let refusal = refused(&database, &mut admin);
+        assert!(refusal.detail.contains(says), "{what}: {refusal:?}");
+        assert_eq!(file.exists(), state.is_some(), "{what}");
+        if let Some((text, _)) = state {
+            assert_eq!(fs::read_to_string(&file).expect("the file"), text, "{what}");
+            assert_eq!(key_files(&cluster).len(), 1, "{what}");
+        } else {
+            assert!(key_files(&cluster).is_empty(), "{what}");
+        }
+    }
+    // A folder in its place.
+    fs::remove_file(&file).expect("the file");
+    fs::create_dir(&file).expect("a folder");
+    end_gateway(&database);
+    refused(&database, &mut admin);
+    fs::remove_dir(&file).expect("the folder");
+
+    write(&cluster, &file, &right, 0o600);
+    call(&mut admin).expect("the right file opens it, without a restart");
+    assert_eq!(paid_by(&database), KEY);
+}
+
+#[test]
+fn a_file_of_one_s_own_is_used_and_never_made() {
+    let cluster = Cluster::start(&[]);
+    let database = Database::on(&cluster, Config::default());
+    let file = cluster.folder.join("own.key");
+    database.set("hiems.master_key_file", &file.to_string_lossy());
+    let mut admin = database.admin();
+    let missing = set_key(&mut admin, KEY, "default").refusal();
+    assert_eq!(missing.sqlstate, "PT503");
+    assert!(missing.detail.contains("does not exist"), "{missing:?}");
+    assert!(!file.exists());
+    for (text, mode) in [("", 0o600), ("zz", 0o600), (&*"0f".repeat(32), 0o604)] {
+        write(&cluster, &file, text, mode);
+        let set = set_key(&mut admin, KEY, "default").refusal();
+        assert_eq!(set.sqlstate, "PT503", "{text}");
+    }
+    assert_eq!(database.count("hiems_private.api_keys"), 0);
+    write(&cluster, &file, &"0F".repeat(32), 0o600);
+    set_key(&mut admin, KEY, "default").expect("a key");
+    end_gateway(&database);
+    call(&mut admin).expect("an answer");
+    assert_eq!(paid_by(&database), KEY);
+    assert!(key_files(&cluster).is_empty());
+
+    // Where it is, is nobody's business but a superuser's.
+    let mut database = database;
+    let role = database.role_with("admin");
+    let mut client = database.connect(&role);
+    client
+        .batch_execute("SELECT hiems.current_principal()")
+        .expect("loaded");
+    let show = client.batch_execute("SHOW hiems.master_key_file");
+    assert_eq!(show.sqlstate(), "42501");
+    let set = client.batch_execute("SET hiems.master_key_file = '/tmp/mine'");
+    assert_eq!(set.sqlstate(), "42501");
+}
+
+/// Signs are no hexadecimal digits: such a file is damaged, and must not seal anything.
+#[test]
+fn a_damaged_file_seals_nothing() {
+    let cluster = Cluster::start(&[]);
+    let database = Database::on(&cluster, Config::default());
+    let file = cluster.folder.join("own.key");
+    write(&cluster, &file, &"+f".repeat(32), 0o600);
+    database.set("hiems.master_key_file", &file.to_string_lossy());
+    let set = set_key(&mut database.admin(), KEY, "default").refusal();
+    assert_eq!(set.sqlstate, "PT503");
+    assert!(set.detail.contains("64 hexadecimal digits"), "{set:?}");
+}
