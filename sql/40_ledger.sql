@@ -79,4 +79,4 @@ ALTER TABLE hiems.ai_usage_logs ENABLE ALWAYS TRIGGER append_only;
 ALTER TABLE hiems.ai_usage_logs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_rows_and_readers ON hiems.ai_usage_logs FOR SELECT
     USING (principal = (SELECT hiems.current_principal())
-           OR (SELECT hiems_private.has_level('reader')));
+           OR (SELECT hiems.has_level('reader')));

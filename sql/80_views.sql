@@ -79,18 +79,18 @@ SELECT coalesce(model, model_requested)                         AS model,
        provider,
        sum(calls)::bigint                                       AS calls,
        count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls,
-       sum(cost_usd) / nullif(sum(calls) FILTER (WHERE cost_usd IS NOT NULL), 0)
-                                                                AS cost_usd_per_call,
-       1000000 * sum(cost_usd) FILTER (WHERE total_tokens > 0)
-           / nullif(sum(total_tokens) FILTER (WHERE cost_usd IS NOT NULL), 0)
+       -- Exact types throughout: an operator that fits better than PostgreSQL's own must not exist.
+       sum(cost_usd) / nullif(count(cost_usd), 0)::numeric      AS cost_usd_per_call,
+       1000000::numeric * sum(cost_usd) FILTER (WHERE total_tokens > 0)
+           / nullif(sum(total_tokens) FILTER (WHERE cost_usd IS NOT NULL), 0::numeric)
                                                                 AS cost_usd_per_million_tokens,
        avg(prompt_tokens)                                       AS prompt_tokens_per_call,
        avg(completion_tokens)                                   AS completion_tokens_per_call,
        avg(latency_ms)                                          AS latency_ms_average,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY latency_ms)  AS latency_ms_p50,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms) AS latency_ms_p95,
-       1000 * sum(completion_tokens) FILTER (WHERE latency_ms > 0)
-           / nullif(sum(latency_ms) FILTER (WHERE completion_tokens IS NOT NULL), 0)
+       1000::numeric * sum(completion_tokens) FILTER (WHERE latency_ms > 0)
+           / nullif(sum(latency_ms) FILTER (WHERE completion_tokens IS NOT NULL), 0::numeric)
                                                                 AS completion_tokens_per_second
 FROM hiems.ai_usage_logs
 WHERE calls = 1

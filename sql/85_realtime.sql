@@ -4,7 +4,8 @@ CREATE FUNCTION hiems_private.notify_usage() RETURNS trigger LANGUAGE plpgsql AS
 DECLARE
     payload text;
 BEGIN
-    IF pg_catalog.current_setting('hiems.notify', true) IS DISTINCT FROM 'commit'
+    -- A session that has not loaded the library knows no setting of hiems: the default counts.
+    IF pg_catalog.current_setting('hiems.notify', true) IS NOT DISTINCT FROM 'off'
        -- A full queue fails the transactions that notify, at commit: fall silent well before.
        OR pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.>) 0.9 THEN
         RETURN NULL;

@@ -21,14 +21,13 @@ impl Level {
 
     /// The level of that name.
     pub fn parse(name: &str) -> Result<Level, Error> {
-        Level::ALL
-            .into_iter()
-            .find(|level| level.name() == name)
-            .ok_or_else(|| Error::InvalidArgument {
+        Level::ALL.into_iter().find(|level| level.name() == name).ok_or_else(|| {
+            Error::InvalidArgument {
                 message: "unknown level".to_owned(),
                 detail: format!("\"{name}\" is not a level."),
                 hint: "The levels are caller, reader, admin and service.".to_owned(),
-            })
+            }
+        })
     }
 
     pub fn name(self) -> &'static str {
@@ -65,11 +64,7 @@ pub fn has_level(level: Level) -> Result<bool, Error> {
         return Ok(true);
     }
     let role = identity::current_role_oid();
-    let arguments = [
-        level.given_by().into(),
-        role.into(),
-        caller::jwt_subject().into(),
-    ];
+    let arguments = [level.given_by().into(), role.into(), caller::jwt_subject().into()];
     let found = spi::query(HAS_LEVEL, &arguments, |row| row.get::<bool>(1))?;
     Ok(found.into_iter().flatten().any(|has| has))
 }
@@ -79,10 +74,7 @@ pub fn require(level: Level) -> Result<(), Error> {
     if has_level(level)? {
         return Ok(());
     }
-    Err(Error::MissingLevel {
-        level: level.name(),
-        role: identity::current_role(),
-    })
+    Err(Error::MissingLevel { level: level.name(), role: identity::current_role() })
 }
 
 /// Who is given a level.
@@ -110,42 +102,8 @@ const REVOKE: &str = "
     DELETE FROM hiems_private.access
     WHERE grantee_kind = $1 AND grantee = $2 AND ($3 IS NULL OR level = $3) RETURNING true";
 const LEVELS_OF_ROLE: &str = "
-    SELECT level FROM hiems_private.access WHERE grantee_kind = 'role' AND grantee = $1";
+    SELECT FROM hiems_private.access WHERE grantee_kind = 'role' AND grantee = $1";
 const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
-
-/// What every level may execute and read.
-const COMMON_FUNCTIONS: [&str; 4] = [
-    "hiems.current_principal()",
-    "hiems.current_user_id()",
-    "hiems.reporting_time_zone()",
-    "hiems_private.has_level(text)",
-];
-const CALL_FUNCTIONS: [&str; 2] = [
-    "hiems.submit_prompt(text, jsonb, text, text, text, jsonb, jsonb, text)",
-    "hiems.complete(text, text, text, text)",
-];
-const ADMIN_FUNCTIONS: [&str; 6] = [
-    "hiems.set_api_key(text, text, text)",
-    "hiems.drop_api_key(text)",
-    "hiems.grant_access(text, text)",
-    "hiems.grant_user_access(text, text)",
-    "hiems.revoke_access(text, text)",
-    "hiems.set_exchange_rate(text, numeric, date, text)",
-];
-const OWN_RELATIONS: [&str; 4] = [
-    "hiems.ai_usage_logs",
-    "hiems.my_usage_totals",
-    "hiems.my_usage_by_model",
-    "hiems.my_usage_daily",
-];
-const REPORT_RELATIONS: [&str; 6] = [
-    "hiems.usage_totals",
-    "hiems.usage_by_model",
-    "hiems.usage_by_use_case",
-    "hiems.usage_by_user",
-    "hiems.usage_daily",
-    "hiems.model_statistics",
-];
 
 /// Gives `level` to a role or a token's user. Idempotent.
 pub fn grant(kind: GranteeKind, grantee: &str, level: Level) -> Result<(), Error> {
@@ -165,12 +123,9 @@ pub fn grant(kind: GranteeKind, grantee: &str, level: Level) -> Result<(), Error
             hint: String::new(),
         });
     }
-    spi::execute(
-        GRANT,
-        &[kind.name().into(), grantee.into(), level.name().into()],
-    )?;
+    spi::execute(GRANT, &[kind.name().into(), grantee.into(), level.name().into()])?;
     if let GranteeKind::Role = kind {
-        grant_privileges(grantee, level)?;
+        grant_privileges(grantee)?;
     }
     Ok(())
 }
@@ -187,44 +142,24 @@ pub fn revoke(grantee: &str, level: Option<Level>) -> Result<bool, Error> {
     if exists.into_iter().flatten().any(|exists| exists) {
         let role = pgrx::spi::quote_identifier(grantee);
         for object in ["ALL FUNCTIONS", "ALL TABLES"] {
-            spi::run_utility(&format!(
-                "REVOKE ALL ON {object} IN SCHEMA hiems, hiems_private FROM {role}"
-            ))?;
+            spi::run_utility(&format!("REVOKE ALL ON {object} IN SCHEMA hiems FROM {role}"))?;
         }
         spi::run_utility(&format!("REVOKE ALL ON SCHEMA hiems FROM {role}"))?;
-        let left = spi::query(LEVELS_OF_ROLE, &[grantee.into()], |row| {
-            row.get::<String>(1)
-        })?;
-        for level in left.into_iter().flatten() {
-            grant_privileges(grantee, Level::parse(&level)?)?;
+        let left = spi::query(LEVELS_OF_ROLE, &[grantee.into()], |_| Ok(()))?;
+        if !left.is_empty() {
+            grant_privileges(grantee)?;
         }
     }
     Ok(found)
 }
 
-/// The privileges that let a role of this level reach its functions and views; the level itself is
-/// checked again inside them.
-fn grant_privileges(role: &str, level: Level) -> Result<(), Error> {
+/// The privileges that let a role reach hiems at all. They are the same for every level, since a
+/// token's user of any level comes in by a role that many share; the functions check the level, and
+/// row-level security what is seen.
+fn grant_privileges(role: &str) -> Result<(), Error> {
     let role = pgrx::spi::quote_identifier(role);
-    let mut functions = COMMON_FUNCTIONS.to_vec();
-    let mut relations = OWN_RELATIONS.to_vec();
-    if level != Level::Reader {
-        functions.extend(CALL_FUNCTIONS);
-    }
-    if level == Level::Admin {
-        functions.extend(ADMIN_FUNCTIONS);
-    }
-    if matches!(level, Level::Reader | Level::Admin) {
-        relations.extend(REPORT_RELATIONS);
-    }
     spi::run_utility(&format!("GRANT USAGE ON SCHEMA hiems TO {role}"))?;
-    spi::run_utility(&format!(
-        "GRANT EXECUTE ON FUNCTION {} TO {role}",
-        functions.join(", ")
-    ))?;
-    spi::run_utility(&format!(
-        "GRANT SELECT ON {} TO {role}",
-        relations.join(", ")
-    ))?;
+    spi::run_utility(&format!("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA hiems TO {role}"))?;
+    spi::run_utility(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA hiems TO {role}"))?;
     Ok(())
 }

@@ -50,11 +50,7 @@ pub fn current_principal() -> Option<String> {
 
 /// The user that a call is booked to where none is named.
 pub fn current_user_id() -> Option<String> {
-    if is_jwt_session() {
-        jwt_subject()
-    } else {
-        Some(identity::current_role())
-    }
+    if is_jwt_session() { jwt_subject() } else { Some(identity::current_role()) }
 }
 
 /// The caller of a paid function, who must have the level `caller`. `user` is what the argument
@@ -74,9 +70,5 @@ pub fn identify(user: Option<String>) -> Result<Caller, Error> {
         }
     };
     let principal = current_principal().unwrap_or_else(|| format!("role:{role_name}"));
-    Ok(Caller {
-        principal,
-        user_id,
-        role_name,
-    })
+    Ok(Caller { principal, user_id, role_name })
 }

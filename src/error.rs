@@ -14,11 +14,7 @@ use crate::pg::report::{self, Report};
 pub enum Error {
     /// An argument that cannot be used (22023).
     #[error("{message}")]
-    InvalidArgument {
-        message: String,
-        detail: String,
-        hint: String,
-    },
+    InvalidArgument { message: String, detail: String, hint: String },
 
     /// The role lacks the level (42501).
     #[error("permission denied: this needs the level \"{level}\"")]
@@ -39,6 +35,10 @@ pub enum Error {
     /// Not READ COMMITTED in a session of `hiems.jwt_session_roles` (0A000).
     #[error("only READ COMMITTED transactions may call OpenRouter in this session")]
     Isolation,
+
+    /// Somebody put a trigger on the ledger (55000).
+    #[error("the ledger has a trigger that is not hiems's own")]
+    ForeignTrigger(String),
 
     /// Not built yet (0A000).
     #[error("{0} is not supported yet")]
@@ -66,10 +66,7 @@ pub enum Error {
 
     /// What the gateway answered: the call failed or was refused.
     #[error("{}", .failure.message)]
-    Call {
-        failure: Failure,
-        call: Option<uuid::Uuid>,
-    },
+    Call { failure: Failure, call: Option<uuid::Uuid> },
 
     /// A defect of hiems or of its tables (XX000).
     #[error("{0}")]
@@ -84,11 +81,7 @@ impl From<pgrx::spi::Error> for Error {
 
 impl From<BadRequest> for Error {
     fn from(bad: BadRequest) -> Self {
-        Error::InvalidArgument {
-            message: bad.message,
-            detail: bad.detail,
-            hint: bad.hint,
-        }
+        Error::InvalidArgument { message: bad.message, detail: bad.detail, hint: bad.hint }
     }
 }
 
@@ -99,6 +92,7 @@ impl Error {
             Error::MissingLevel { .. } | Error::OtherUser => "42501",
             Error::ReadOnly => "25006",
             Error::Standby | Error::Isolation | Error::NotSupported(_) => "0A000",
+            Error::ForeignTrigger(_) => "55000",
             Error::NoSuchKey(_) => "PT404",
             Error::NoWorkerSlot | Error::GatewayDown { .. } | Error::GatewayVersion => "PT503",
             Error::GatewayLost { .. } => "PT502",
@@ -124,9 +118,9 @@ impl Error {
     fn detail(&self) -> Option<String> {
         match self {
             Error::InvalidArgument { detail, .. } => Some(detail.clone()),
-            Error::MissingLevel { level, role } => Some(format!(
-                "Role \"{role}\" does not have the level \"{level}\"."
-            )),
+            Error::MissingLevel { level, role } => {
+                Some(format!("Role \"{role}\" does not have the level \"{level}\"."))
+            }
             Error::OtherUser => Some(
                 "In this session the user is the token's subject, and \"user\" names another."
                     .to_owned(),
@@ -135,16 +129,17 @@ impl Error {
                 "A serialization failure would make some clients run the paid call again."
                     .to_owned(),
             ),
+            Error::ForeignTrigger(name) => {
+                Some(format!("It would run with hiems's rights: \"{name}\"."))
+            }
             Error::GatewayDown { detail } => Some(detail.clone()),
             Error::GatewayLost { call } => {
                 Some(format!("call {call}: it is booked once its cost is known."))
             }
             Error::Call { failure, call } => {
                 let id = call.map(|id| format!("call {id}"));
-                let parts: Vec<String> = id
-                    .into_iter()
-                    .chain(failure.detail.iter().cloned())
-                    .collect();
+                let parts: Vec<String> =
+                    id.into_iter().chain(failure.detail.iter().cloned()).collect();
                 (!parts.is_empty()).then(|| parts.join(": "))
             }
             _ => None,
@@ -168,6 +163,7 @@ impl Error {
             Error::Standby => "Connect to the primary.",
             Error::Isolation => "SET default_transaction_isolation TO 'read committed'.",
             Error::NotSupported(_) => "Leave it out.",
+            Error::ForeignTrigger(_) => "Drop it; what was called meanwhile is booked then.",
             Error::NoSuchKey(_) => "Store one with hiems.set_api_key().",
             Error::NoWorkerSlot => "Raise max_worker_processes and restart PostgreSQL.",
             Error::GatewayDown { .. } => "The server log says why.",

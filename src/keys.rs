@@ -19,7 +19,8 @@ const LOCK: &str = "LOCK TABLE hiems_private.api_keys IN SHARE ROW EXCLUSIVE MOD
 const INSTALL: &str = "
     INSERT INTO hiems_private.installation (id) VALUES (gen_random_uuid()) ON CONFLICT DO NOTHING";
 const NEXT_VERSION: &str = "
-    SELECT i.id::text, coalesce(k.version, 0) + 1
+    SELECT i.id::text, coalesce(k.version, 0) + 1,
+           NOT EXISTS (SELECT FROM hiems_private.api_keys AS other WHERE other.name <> $1)
     FROM hiems_private.installation AS i LEFT JOIN hiems_private.api_keys AS k ON k.name = $1";
 const STORE: &str = "
     INSERT INTO hiems_private.api_keys (name, kind, version, nonce, ciphertext, fingerprint)
@@ -50,11 +51,7 @@ pub fn store(key: Zeroizing<String>, name: &str, kind: &str) -> Result<(), Error
         ));
     }
     if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) {
-        return Err(bad(
-            "the key's name cannot be used",
-            "A name has 1 to 63 bytes.",
-            "",
-        ));
+        return Err(bad("the key's name cannot be used", "A name has 1 to 63 bytes.", ""));
     }
     if !KINDS.contains(&kind) {
         return Err(bad(
@@ -66,18 +63,13 @@ pub fn store(key: Zeroizing<String>, name: &str, kind: &str) -> Result<(), Error
     spi::execute(LOCK, &[])?;
     spi::execute(INSTALL, &[])?;
     let next = spi::query(NEXT_VERSION, &[name.into()], |row| {
-        Ok((row.get::<String>(1)?, row.get::<i32>(2)?))
+        Ok((row.get::<String>(1)?, row.get::<i32>(2)?, row.get::<bool>(3)?))
     })?;
-    let Some((Some(installation), Some(version))) = next.into_iter().next() else {
-        return Err(Error::Internal(
-            "hiems_private.installation is empty".to_owned(),
-        ));
+    let Some((Some(installation), Some(version), Some(is_only_key))) = next.into_iter().next()
+    else {
+        return Err(Error::Internal("hiems_private.installation is empty".to_owned()));
     };
-    let request = SealRequest {
-        name: name.to_owned(),
-        version,
-        installation,
-    };
+    let request = SealRequest { name: name.to_owned(), version, installation, is_only_key };
     let sealed = gateway::seal(&request, key)?;
     let arguments = [
         name.into(),
@@ -115,17 +107,8 @@ pub fn read(name: &str) -> SpiResult<Option<StoredKey>> {
         let ciphertext = row.get::<Vec<u8>>(4)?;
         Ok((installation, version, nonce, ciphertext))
     })?;
-    Ok(rows
-        .into_iter()
-        .find_map(|(installation, version, nonce, ciphertext)| {
-            let sealed = Sealed {
-                nonce: nonce?,
-                ciphertext: ciphertext?,
-            };
-            Some(StoredKey {
-                installation: installation?,
-                version: version?,
-                sealed,
-            })
-        }))
+    Ok(rows.into_iter().find_map(|(installation, version, nonce, ciphertext)| {
+        let sealed = Sealed { nonce: nonce?, ciphertext: ciphertext? };
+        Some(StoredKey { installation: installation?, version: version?, sealed })
+    }))
 }

@@ -65,6 +65,21 @@ const BOOK: &str = "
     SELECT row.* FROM jsonb_populate_record(
         NULL::hiems.ai_usage_logs, $1::jsonb || '{\"outcome\": \"committed\"}') AS row";
 
+// What runs on an insert runs with hiems's own rights.
+const FOREIGN_TRIGGER: &str = "
+    SELECT t.tgname::text FROM pg_trigger AS t
+    WHERE t.tgrelid = 'hiems.ai_usage_logs'::regclass AND NOT t.tgisinternal
+      AND t.tgfoid NOT IN (SELECT p.oid FROM pg_proc AS p
+                           WHERE p.pronamespace = 'hiems_private'::regnamespace)
+    LIMIT 1";
+
+/// The name of a trigger on the ledger that is not hiems's own. Nothing may be written while there is
+/// one.
+pub fn foreign_trigger() -> SpiResult<Option<String>> {
+    let found = spi::query(FOREIGN_TRIGGER, &[], |row| row.get::<String>(1))?;
+    Ok(found.into_iter().flatten().next())
+}
+
 /// Books a call in the caller's own transaction; `entry` is the JSON that the gateway settled.
 pub fn book(entry: &str) -> SpiResult<()> {
     spi::execute(BOOK, &[entry.into()])
@@ -100,10 +115,8 @@ const BOOK_FINISHED: &str = "
 /// of calls that are left on their way. For the gateway, in a transaction of its own.
 pub fn book_finished(system_identifier: i64, open: &[Uuid]) -> SpiResult<i64> {
     let open: Vec<String> = open.iter().map(Uuid::to_string).collect();
-    let left = spi::query(
-        BOOK_FINISHED,
-        &[system_identifier.into(), open.into()],
-        |row| row.get::<i64>(1),
-    )?;
+    let left = spi::query(BOOK_FINISHED, &[system_identifier.into(), open.into()], |row| {
+        row.get::<i64>(1)
+    })?;
     Ok(left.into_iter().flatten().next().unwrap_or_default())
 }

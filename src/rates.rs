@@ -40,16 +40,8 @@ pub fn set(
         ));
     }
     if source.trim().is_empty() {
-        return Err(bad(
-            "the source is empty",
-            "A rate says where it comes from.".to_owned(),
-        ));
+        return Err(bad("the source is empty", "A rate says where it comes from.".to_owned()));
     }
-    let arguments = [
-        currency.into(),
-        date.into(),
-        sek_per_unit.into(),
-        source.into(),
-    ];
+    let arguments = [currency.into(), date.into(), sek_per_unit.into(), source.into()];
     Ok(spi::execute(SET, &arguments)?)
 }

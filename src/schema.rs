@@ -4,50 +4,23 @@
 use pgrx::extension_sql_file;
 
 extension_sql_file!("../sql/00_schemas.sql", name = "00_schemas", bootstrap);
-extension_sql_file!(
-    "../sql/10_access.sql",
-    name = "10_access",
-    requires = ["00_schemas"]
-);
-extension_sql_file!(
-    "../sql/20_keys.sql",
-    name = "20_keys",
-    requires = ["10_access"]
-);
-extension_sql_file!(
-    "../sql/30_calls.sql",
-    name = "30_calls",
-    requires = ["20_keys"]
-);
+extension_sql_file!("../sql/10_access.sql", name = "10_access", requires = ["00_schemas"]);
+extension_sql_file!("../sql/20_keys.sql", name = "20_keys", requires = ["10_access"]);
+extension_sql_file!("../sql/30_calls.sql", name = "30_calls", requires = ["20_keys"]);
 extension_sql_file!(
     "../sql/40_ledger.sql",
     name = "40_ledger",
-    requires = [
-        "30_calls",
-        api::access::current_principal,
-        api::access::has_level
-    ]
+    requires = ["30_calls", api::access::current_principal, api::access::has_level]
 );
-extension_sql_file!(
-    "../sql/50_rates.sql",
-    name = "50_rates",
-    requires = ["40_ledger"]
-);
+extension_sql_file!("../sql/50_rates.sql", name = "50_rates", requires = ["40_ledger"]);
 extension_sql_file!(
     "../sql/80_views.sql",
     name = "80_views",
     requires = ["50_rates", api::rates::reporting_time_zone]
 );
-extension_sql_file!(
-    "../sql/85_realtime.sql",
-    name = "85_realtime",
-    requires = ["80_views"]
-);
-extension_sql_file!(
-    "../sql/90_grants_comments.sql",
-    name = "90_grants_comments",
-    finalize
-);
+extension_sql_file!("../sql/85_realtime.sql", name = "85_realtime", requires = ["80_views"]);
+extension_sql_file!("../sql/86_guards.sql", name = "86_guards", requires = ["85_realtime"]);
+extension_sql_file!("../sql/90_grants_comments.sql", name = "90_grants_comments", finalize);
 
 // pgrx wants to know the schemas that functions name; `00_schemas.sql` has made them by then.
 #[pgrx::pg_schema]

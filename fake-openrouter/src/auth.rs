@@ -23,9 +23,5 @@ pub(crate) fn accepted<'a>(headers: &'a HeaderMap, config: &Config) -> Result<&'
     } else {
         config.accepted_keys.iter().any(|accepted| accepted == key)
     };
-    if known {
-        Ok(key)
-    } else {
-        Err(Refusal::unauthorized("User not found."))
-    }
+    if known { Ok(key) } else { Err(Refusal::unauthorized("User not found.")) }
 }

@@ -108,11 +108,7 @@ pub(crate) struct Bill(Mutex<Records>);
 
 impl Bill {
     pub(crate) fn generations(&self) -> Vec<Generation> {
-        self.lock()
-            .entries
-            .iter()
-            .map(|entry| entry.generation.clone())
-            .collect()
+        self.lock().entries.iter().map(|entry| entry.generation.clone()).collect()
     }
 
     pub(crate) fn generation(&self, id: &str) -> Option<Generation> {
@@ -157,26 +153,15 @@ impl Bill {
         let mut records = self.lock();
         let place = records.entries.len();
         records.places.insert(generation.id.clone(), place);
-        records.entries.push(Entry {
-            generation,
-            key: key.to_owned(),
-            finished_at: None,
-        });
+        records.entries.push(Entry { generation, key: key.to_owned(), finished_at: None });
     }
 
     /// Fills in the outcome and charges it. What the connection did so far stays as recorded.
     pub(crate) fn finish(&self, outcome: Generation) {
         self.update(&outcome.id.clone(), |entry| {
-            let Generation {
-                id_sent, delivered, ..
-            } = entry.generation;
-            entry.generation = Generation {
-                finished: true,
-                billed: true,
-                id_sent,
-                delivered,
-                ..outcome
-            };
+            let Generation { id_sent, delivered, .. } = entry.generation;
+            entry.generation =
+                Generation { finished: true, billed: true, id_sent, delivered, ..outcome };
             entry.finished_at = Some(Instant::now());
         });
     }

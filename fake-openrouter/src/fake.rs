@@ -46,9 +46,8 @@ impl Fake {
         let listener = CountingListener::new(socket, state.clone());
         let router = routes::router(state.clone());
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("fake-openrouter-main".into())
-            .spawn(move || {
+        let thread =
+            std::thread::Builder::new().name("fake-openrouter-main".into()).spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
                         _ = axum::serve(listener, router).into_future() => {}
@@ -57,12 +56,7 @@ impl Fake {
                 });
                 // Dropping the runtime cuts open connections and running generations.
             })?;
-        Ok(Fake {
-            state,
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Fake { state, address, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The URL to configure as OpenRouter's, such as `http://127.0.0.1:4000/api/v1`.

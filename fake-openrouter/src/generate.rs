@@ -61,10 +61,8 @@ pub(crate) fn generate(
     let now = OffsetDateTime::now_utc();
     let control = &order.control;
     let offer = &order.offer;
-    let mut content = control
-        .answer
-        .clone()
-        .unwrap_or_else(|| words::answer(random, &order.question));
+    let mut content =
+        control.answer.clone().unwrap_or_else(|| words::answer(random, &order.question));
     let tokens = Tokens::draw(order, &content, random);
     let finish_reason = control
         .finish_reason
@@ -74,11 +72,7 @@ pub(crate) fn generate(
     if control.answer.is_none() && (tokens.cut || failed) {
         let length = content.chars().count();
         let visible = (tokens.completion - tokens.reasoning) * CHARACTERS_PER_TOKEN;
-        let kept = if failed {
-            length / 2
-        } else {
-            length.min(visible as usize)
-        };
+        let kept = if failed { length / 2 } else { length.min(visible as usize) };
         content = content.chars().take(kept).collect();
     }
 
@@ -86,24 +80,15 @@ pub(crate) fn generate(
     let list_price = token_of(prompt_price + completion_price);
     // Whoever brings the provider's key pays the provider; a generation that fails is free.
     let free = control.byok || failed;
-    let cost = control
-        .cost
-        .clone()
-        .unwrap_or_else(|| if free { "0".into() } else { list_price.clone() });
-    let upstream_cost = if control.byok {
-        list_price
-    } else {
-        cost.clone()
-    };
+    let cost =
+        control.cost.clone().unwrap_or_else(|| if free { "0".into() } else { list_price.clone() });
+    let upstream_cost = if control.byok { list_price } else { cost.clone() };
 
     let header = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
     let elapsed = duration.as_millis() as u64;
     let generation = Generation {
         id: format!("gen-{}-{}", now.unix_timestamp(), words::unique(20)),
-        model: control
-            .model
-            .clone()
-            .unwrap_or_else(|| offer.permaslug.clone()),
+        model: control.model.clone().unwrap_or_else(|| offer.permaslug.clone()),
         model_requested: order.model.clone(),
         provider: offer.providers[random.usize(..offer.providers.len())].clone(),
         user: order.user.clone(),
@@ -156,24 +141,12 @@ impl Tokens {
     fn draw(order: &Order, content: &str, random: &mut Rng) -> Self {
         let prompt =
             order.prompt_length / CHARACTERS_PER_TOKEN + 4 * order.messages + random.u64(1..=12);
-        let cached = if random.u8(..3) == 0 {
-            random.u64(..=prompt / 2)
-        } else {
-            0
-        };
+        let cached = if random.u8(..3) == 0 { random.u64(..=prompt / 2) } else { 0 };
         let writes = order.offer.prices.cache_write.is_some() && random.u8(..3) == 0;
-        let cache_write = if writes {
-            random.u64(..=(prompt - cached) / 2)
-        } else {
-            0
-        };
+        let cache_write = if writes { random.u64(..=(prompt - cached) / 2) } else { 0 };
 
         let visible = content.chars().count() as u64 / CHARACTERS_PER_TOKEN + random.u64(1..=60);
-        let reasoning = if order.offer.reasons {
-            random.u64(8..=256)
-        } else {
-            0
-        };
+        let reasoning = if order.offer.reasons { random.u64(8..=256) } else { 0 };
         let limit = order.token_limit.unwrap_or(u64::MAX);
         let completion = (visible + reasoning).min(limit);
         Self {

@@ -32,12 +32,7 @@ pub(crate) struct Prices {
     pub(crate) cache_write: Option<f64>,
 }
 
-const FREE: Prices = Prices {
-    prompt: 0.0,
-    completion: 0.0,
-    cache_read: 0.0,
-    cache_write: None,
-};
+const FREE: Prices = Prices { prompt: 0.0, completion: 0.0, cache_read: 0.0, cache_write: None };
 
 /// Finds a model by what the request calls it; `None` if there can be no such model.
 pub(crate) fn offer(requested: &str) -> Option<Offer> {
@@ -47,10 +42,7 @@ pub(crate) fn offer(requested: &str) -> Option<Offer> {
     };
     let (vendor, name) = slug.split_once('/')?;
     let legal = |part: &str| {
-        !part.is_empty()
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
     if !legal(vendor.trim_start_matches('~')) || !legal(name) || vendor == "nope" {
         return None;
@@ -74,11 +66,7 @@ fn invented(vendor: &str, name: &str) -> Offer {
     let permaslug = if ends_in_date(name) {
         format!("{vendor}/{name}")
     } else {
-        format!(
-            "{vendor}/{name}-2025{:02}{:02}",
-            1 + seed % 12,
-            1 + (seed >> 8) % 28
-        )
+        format!("{vendor}/{name}-2025{:02}{:02}", 1 + seed % 12, 1 + (seed >> 8) % 28)
     };
     let prompt = (1 + (seed >> 16) % 300) as f64 * 1e-8;
     Offer {
@@ -102,10 +90,7 @@ fn ends_in_date(name: &str) -> bool {
 
 /// `some-vendor` as `Some Vendor`.
 fn display_name(vendor: &str) -> String {
-    let words = vendor
-        .trim_start_matches('~')
-        .split(['-', '_'])
-        .filter(|word| !word.is_empty());
+    let words = vendor.trim_start_matches('~').split(['-', '_']).filter(|word| !word.is_empty());
     let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
     words.map(capital).collect::<Vec<_>>().join(" ")
 }
@@ -122,25 +107,14 @@ mod tests {
     use super::*;
 
     fn permaslug(requested: &str) -> String {
-        offer(requested)
-            .map(|offer| offer.permaslug)
-            .unwrap_or_default()
+        offer(requested).map(|offer| offer.permaslug).unwrap_or_default()
     }
 
     #[test]
     fn known_models_answer_under_their_dated_name() {
-        assert_eq!(
-            permaslug("openai/gpt-4o-mini"),
-            "openai/gpt-4o-mini-2024-07-18"
-        );
-        assert_eq!(
-            permaslug("openai/gpt-4o-mini-2024-07-18"),
-            "openai/gpt-4o-mini-2024-07-18"
-        );
-        assert_eq!(
-            permaslug("openai/gpt-4o-mini:nitro"),
-            "openai/gpt-4o-mini-2024-07-18"
-        );
+        assert_eq!(permaslug("openai/gpt-4o-mini"), "openai/gpt-4o-mini-2024-07-18");
+        assert_eq!(permaslug("openai/gpt-4o-mini-2024-07-18"), "openai/gpt-4o-mini-2024-07-18");
+        assert_eq!(permaslug("openai/gpt-4o-mini:nitro"), "openai/gpt-4o-mini-2024-07-18");
         assert_eq!(
             permaslug("anthropic/claude-sonnet-4.5"),
             "anthropic/claude-4.5-sonnet-20250929"
@@ -153,25 +127,13 @@ mod tests {
         assert_eq!(once, permaslug("acme/thinker-7b"));
         assert!(once.starts_with("acme/thinker-7b-2025"), "{once}");
         assert_eq!(permaslug("acme/thinker-7b:free"), format!("{once}:free"));
-        assert_eq!(
-            offer("acme/thinker-7b:free").map(|offer| offer.prices.prompt),
-            Some(0.0)
-        );
+        assert_eq!(offer("acme/thinker-7b:free").map(|offer| offer.prices.prompt), Some(0.0));
         assert_eq!(permaslug("acme/thinker-20250101"), "acme/thinker-20250101");
     }
 
     #[test]
     fn what_is_not_vendor_and_name_does_not_exist() {
-        for bad in [
-            "gpt-4o",
-            "",
-            "a/",
-            "/b",
-            "a/b/c",
-            "nope/model",
-            "a b/c",
-            "@preset/x",
-        ] {
+        for bad in ["gpt-4o", "", "a/", "/b", "a/b/c", "nope/model", "a b/c", "@preset/x"] {
             assert!(offer(bad).is_none(), "{bad}");
         }
     }

@@ -54,10 +54,7 @@ impl Order {
             model,
             offer,
             messages: messages.len() as u64,
-            prompt_length: messages
-                .iter()
-                .map(|m| text_of(m).chars().count() as u64)
-                .sum(),
+            prompt_length: messages.iter().map(|m| text_of(m).chars().count() as u64).sum(),
             question: messages
                 .iter()
                 .rfind(|message| message["role"] == "user")
@@ -72,10 +69,7 @@ impl Order {
 }
 
 fn check_message(message: &Value) -> Result<(), String> {
-    let role = message
-        .get("role")
-        .and_then(Value::as_str)
-        .ok_or("role is required")?;
+    let role = message.get("role").and_then(Value::as_str).ok_or("role is required")?;
     if !ROLES.contains(&role) {
         return Err(format!("unknown role {role:?}"));
     }
@@ -91,10 +85,7 @@ fn text_of(message: &Value) -> String {
     match message.get("content") {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(parts)) => {
-            let texts: Vec<&str> = parts
-                .iter()
-                .filter_map(|part| part["text"].as_str())
-                .collect();
+            let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
             texts.join("\n")
         }
         _ => String::new(),
@@ -103,22 +94,10 @@ fn text_of(message: &Value) -> String {
 
 /// The first model of `model` and `models` that exists.
 fn choose_model(fields: &Map<String, Value>) -> Result<(String, Offer), String> {
-    let fallbacks = fields
-        .get("models")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let asked: Vec<&str> = fields
-        .get("model")
-        .into_iter()
-        .chain(fallbacks)
-        .filter_map(Value::as_str)
-        .collect();
-    let candidates = if asked.is_empty() {
-        &[DEFAULT_MODEL][..]
-    } else {
-        &asked[..]
-    };
+    let fallbacks = fields.get("models").and_then(Value::as_array).into_iter().flatten();
+    let asked: Vec<&str> =
+        fields.get("model").into_iter().chain(fallbacks).filter_map(Value::as_str).collect();
+    let candidates = if asked.is_empty() { &[DEFAULT_MODEL][..] } else { &asked[..] };
     candidates
         .iter()
         .find_map(|model| Some(((*model).to_owned(), models::offer(model)?)))
@@ -146,9 +125,7 @@ fn text_field(
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.chars().count() <= longest => Ok(Some(text.clone())),
-        Some(_) => Err(format!(
-            "{name}: expected a string of at most {longest} characters"
-        )),
+        Some(_) => Err(format!("{name}: expected a string of at most {longest} characters")),
     }
 }
 
@@ -163,9 +140,7 @@ fn control(fields: &Map<String, Value>) -> Result<Control, String> {
         return Err("metadata: expected at most 16 pairs".into());
     }
     for (key, value) in pairs {
-        let text = value
-            .as_str()
-            .ok_or_else(|| format!("metadata.{key}: expected a string"))?;
+        let text = value.as_str().ok_or_else(|| format!("metadata.{key}: expected a string"))?;
         let own = !key.starts_with("fake_");
         if own && (key.chars().count() > 64 || text.chars().count() > 512) {
             return Err(format!("metadata.{key}: too long"));

@@ -35,11 +35,7 @@ impl Refusal {
             error["metadata"] = metadata;
         }
         let body = Body::Envelope(json!({ "error": error, "user_id": USER_ID }));
-        Self {
-            status,
-            body,
-            retry_after: None,
-        }
+        Self { status, body, retry_after: None }
     }
 
     /// 400 for a request that cannot be understood.
@@ -51,11 +47,7 @@ impl Refusal {
     /// 401, without an account since there is none.
     pub(crate) fn unauthorized(message: &str) -> Self {
         let body = json!({ "error": { "code": 401, "message": message } });
-        Self {
-            status: StatusCode::UNAUTHORIZED,
-            body: Body::Envelope(body),
-            retry_after: None,
-        }
+        Self { status: StatusCode::UNAUTHORIZED, body: Body::Envelope(body), retry_after: None }
     }
 
     /// 404 in the envelope.
@@ -65,11 +57,7 @@ impl Refusal {
 
     /// 500 for a fault of the fake itself, which should never be seen.
     pub(crate) fn internal(fault: &serde_json::Error) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            &format!("fake-openrouter: {fault}"),
-            None,
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, &format!("fake-openrouter: {fault}"), None)
     }
 
     pub(crate) fn status(&self) -> u16 {
@@ -91,9 +79,7 @@ impl IntoResponse for Refusal {
         };
         *response.status_mut() = self.status;
         if let Some(seconds) = self.retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, seconds.into());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -48,7 +48,5 @@ pub(crate) fn answer(random: &mut Rng, question: &str) -> String {
 /// Letters and digits that no other id of this machine will have. They do not follow the seed:
 /// two fakes of one seed must not hand out the same id.
 pub(crate) fn unique(length: usize) -> String {
-    std::iter::repeat_with(fastrand::alphanumeric)
-        .take(length)
-        .collect()
+    std::iter::repeat_with(fastrand::alphanumeric).take(length).collect()
 }

@@ -20,9 +20,12 @@ fn current_user_id() -> Option<String> {
 }
 
 /// True if the caller has the level. Raises 22023 on an unknown one.
-#[pg_extern(schema = "hiems_private", stable, parallel_restricted)]
-pub fn has_level(level: &str) -> bool {
-    or_raise(Level::parse(level).and_then(access::has_level))
+///
+/// Row-level security asks it, so it stands where whoever may reach the ledger may reach it too: an
+/// error inside a policy would stop Supabase Realtime for everybody.
+#[pg_extern(schema = "hiems", stable, parallel_restricted)]
+pub fn has_level(level: Option<String>) -> bool {
+    or_raise(Level::parse(&level.unwrap_or_default()).and_then(access::has_level))
 }
 
 /// Gives a level to a database role, and the privileges that it needs. Raises 42501 without the level

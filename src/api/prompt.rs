@@ -79,28 +79,27 @@ fn ask(
         hint: "Example: SELECT hiems.complete('Say hello.', 'openai/gpt-4o-mini').".to_owned(),
     })?;
     let messages = json!([{"role": "user", "content": prompt}]).to_string();
-    let body = call(Prompt {
-        model,
-        messages: Some(messages),
-        user,
-        use_case,
-        ..Prompt::default()
-    })?;
+    let body =
+        call(Prompt { model, messages: Some(messages), user, use_case, ..Prompt::default() })?;
     let body: Value = serde_json::from_str(&body.0).unwrap_or_default();
-    Ok(body
-        .pointer("/choices/0/message/content")
-        .and_then(Value::as_str)
-        .map(str::to_owned))
+    Ok(body.pointer("/choices/0/message/content").and_then(Value::as_str).map(str::to_owned))
 }
 
 fn call(prompt: Prompt) -> Result<Jsonb, Error> {
     check_transaction()?;
     let caller = caller::identify(prompt.user.clone())?;
     let (submit, body) = prepare(prompt, caller)?;
+    // Before the bill, and again behind it: the call takes its time.
+    refuse_foreign_trigger()?;
     let Answered { entry, body } = gateway::submit(submit, body.as_bytes())?;
+    refuse_foreign_trigger()?;
     ledger::book(&entry)?;
     // The gateway has made it fit; UTF-8 it is by then.
     Ok(Jsonb(String::from_utf8_lossy(&body).into_owned()))
+}
+
+fn refuse_foreign_trigger() -> Result<(), Error> {
+    ledger::foreign_trigger()?.map_or(Ok(()), |name| Err(Error::ForeignTrigger(name)))
 }
 
 /// What must hold of the caller's transaction, before anything is sent.
@@ -121,10 +120,7 @@ fn prepare(prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
     if prompt.idempotency_key.is_some() {
         return Err(Error::NotSupported("idempotency_key"));
     }
-    let model = prompt
-        .model
-        .or_else(settings::default_model)
-        .ok_or_else(no_model)?;
+    let model = prompt.model.or_else(settings::default_model).ok_or_else(no_model)?;
     let body = ChatRequest {
         model: &model,
         messages: prompt.messages.as_deref().unwrap_or("null"),
@@ -133,10 +129,7 @@ fn prepare(prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
         options: prompt.options.as_deref(),
     }
     .body()?;
-    let metadata = prompt
-        .metadata
-        .map(|text| serde_json::from_str(&text))
-        .transpose();
+    let metadata = prompt.metadata.map(|text| serde_json::from_str(&text)).transpose();
     let metadata = metadata.map_err(|error| Error::InvalidArgument {
         message: "metadata cannot be used".to_owned(),
         detail: format!("The JSON cannot be read: {error}."),
@@ -146,10 +139,7 @@ fn prepare(prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
         id: Uuid::now_v7(),
         model_requested: model,
         user_id: caller.user_id,
-        use_case: prompt
-            .use_case
-            .filter(|text| !text.is_empty())
-            .or_else(settings::use_case),
+        use_case: prompt.use_case.filter(|text| !text.is_empty()).or_else(settings::use_case),
         session_id: prompt.session_id,
         metadata,
         principal: caller.principal,

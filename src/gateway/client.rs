@@ -41,43 +41,24 @@ pub fn submit(submit: Submit, body: &[u8]) -> Result<Answered, Error> {
     }
     match reply {
         (Reply::Answered { entry }, body) => Ok(Answered { entry, body }),
-        (Reply::Failed { call, failure }, _) => Err(Error::Call {
-            failure,
-            call: Some(call),
-        }),
-        (Reply::Refused(failure), _) => Err(Error::Call {
-            failure,
-            call: None,
-        }),
-        _ => Err(Error::Internal(
-            "the gateway gave an answer to another question".to_owned(),
-        )),
+        (Reply::Failed { call, failure }, _) => Err(Error::Call { failure, call: Some(call) }),
+        (Reply::Refused(failure), _) => Err(Error::Call { failure, call: None }),
+        _ => Err(Error::Internal("the gateway gave an answer to another question".to_owned())),
     }
 }
 
 /// Has a key sealed; it goes no further than the gateway's memory.
 pub fn seal(request: &SealRequest, key: Zeroizing<String>) -> Result<SealedKey, Error> {
-    let request = Request::Seal(SealRequest {
-        name: request.name.clone(),
-        version: request.version,
-        installation: request.installation.clone(),
-    });
+    let request = Request::Seal(request.clone());
     let (connection, reply) = exchange(&request, key.as_bytes()).map_err(|lost| match lost {
         Lost::Before(error) => error,
-        Lost::After => Error::GatewayDown {
-            detail: "It went away.".to_owned(),
-        },
+        Lost::After => Error::GatewayDown { detail: "It went away.".to_owned() },
     })?;
     KEPT.set(Some(connection));
     match reply {
         (Reply::Sealed(sealed), _) => Ok(sealed),
-        (Reply::Refused(failure), _) => Err(Error::Call {
-            failure,
-            call: None,
-        }),
-        _ => Err(Error::Internal(
-            "the gateway gave an answer to another question".to_owned(),
-        )),
+        (Reply::Refused(failure), _) => Err(Error::Call { failure, call: None }),
+        _ => Err(Error::Internal("the gateway gave an answer to another question".to_owned())),
     }
 }
 
@@ -107,7 +88,5 @@ fn exchange(request: &Request, body: &[u8]) -> Result<Exchanged, Lost> {
             Err(_) => return Err(Lost::After),
         }
     }
-    Err(Lost::Before(Error::GatewayDown {
-        detail: "It leaves again and again.".to_owned(),
-    }))
+    Err(Lost::Before(Error::GatewayDown { detail: "It leaves again and again.".to_owned() }))
 }

@@ -45,17 +45,10 @@ impl Connection {
         // Unix sockets connect at once, or fail: also where the backlog is full.
         socket.connect(&address).map_err(|_| Broken::Closed)?;
         let stream = UnixStream::from(std::os::fd::OwnedFd::from(socket));
-        let mut connection = Connection {
-            wait: WaitSet::new(stream.as_raw_fd()),
-            stream,
-        };
+        let mut connection = Connection { wait: WaitSet::new(stream.as_raw_fd()), stream };
         let mut hello = [0; HELLO.len()];
         connection.read_exact(&mut hello, Some(HELLO_TIMEOUT))?;
-        if hello == HELLO {
-            Ok(connection)
-        } else {
-            Err(Broken::Version)
-        }
+        if hello == HELLO { Ok(connection) } else { Err(Broken::Version) }
     }
 
     /// False if the other side has closed or has said anything since the last reply.

@@ -65,11 +65,13 @@ pub struct Submit {
 }
 
 /// A key to seal, and what to bind it to.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct SealRequest {
     pub name: String,
     pub version: i32,
     pub installation: String,
+    /// True where no other key is stored, so that a new master key locks none out.
+    pub is_only_key: bool,
 }
 
 /// From the gateway.

@@ -29,14 +29,8 @@ pub fn connect() -> Result<Connection, Error> {
             return Ok(connection);
         }
         if started.has_ended() || Instant::now() > deadline {
-            let what = if started.has_ended() {
-                "It ended at once."
-            } else {
-                "It is not ready."
-            };
-            return Err(Error::GatewayDown {
-                detail: what.to_owned(),
-            });
+            let what = if started.has_ended() { "It ended at once." } else { "It is not ready." };
+            return Err(Error::GatewayDown { detail: what.to_owned() });
         }
         wait::wait_for_latch(POLL);
         interrupts::check();

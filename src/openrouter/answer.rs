@@ -1,10 +1,13 @@
 //! The answer to a chat completion: what the ledger and the caller need of it.
 //! Source: OpenRouter's "API reference, responses" (openrouter.ai/docs/api-reference).
 
+use std::collections::HashMap;
+
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::failure::{self, ErrorAnswer};
-use super::json_text::fit_for_jsonb;
+use super::json_text::{self, Fit};
 use super::usage::Usage;
 
 /// A whole HTTP answer.
@@ -24,6 +27,8 @@ pub struct Answer {
     pub provider: Option<String>,
     pub finish_reason: Option<String>,
     pub native_finish_reason: Option<String>,
+    /// What the first choice ended in, where that is an error.
+    pub choice_error: Option<String>,
     pub usage: Option<Usage>,
 }
 
@@ -33,86 +38,95 @@ pub enum Outcome {
     /// An answer with choices; it may still have ended in an error of the provider's.
     Answered(Box<Answer>),
     /// An error, at whatever status. It may name a generation and a usage all the same.
-    Failed {
-        error: ErrorAnswer,
-        answer: Option<Box<Answer>>,
-    },
-    /// Status 200, and not JSON: billed or not is not known.
-    Unreadable(String),
+    Failed { error: ErrorAnswer, answer: Option<Box<Answer>> },
+    /// Status 200, and nothing to give to the caller: why, and what could be read all the same.
+    Unreadable { why: String, answer: Option<Box<Answer>> },
 }
+
+/// Deeper answers are not given to callers: `jsonb` reads them by recursion.
+const MAX_DEPTH: usize = 1_000;
+
+/// Fields by name, unparsed: one that is too deep or of another type than expected spoils no other,
+/// and of a field given twice the last counts, as in `jsonb`.
+type Fields<'a> = HashMap<String, &'a RawValue>;
 
 /// Reads an HTTP answer.
 pub fn read(http: &HttpAnswer) -> Outcome {
-    let text = fit_for_jsonb(&http.body);
+    let Fit { text, depth } = json_text::fit_for_jsonb(&http.body);
     // A slow answer begins with white space, sent to keep the connection alive.
     let text = text.trim();
-    let body = match serde_json::from_str::<Value>(text) {
+    let body: Fields = match serde_json::from_str(text) {
         Ok(body) => body,
         Err(_) if http.status >= 400 => {
             let error = failure::error_answer(http.status, None, http.retry_after);
-            return Outcome::Failed {
-                error,
-                answer: None,
-            };
+            return Outcome::Failed { error, answer: None };
         }
-        Err(error) => return Outcome::Unreadable(format!("the body is not JSON: {error}")),
+        Err(error) => {
+            let what = if error.is_data() { "an object" } else { "JSON" };
+            let why = format!("the body is not {what}: {error}");
+            return Outcome::Unreadable { why, answer: None };
+        }
     };
-    let error = body.get("error").filter(|error| error.is_object());
-    let has_choices = body.get("choices").is_some_and(Value::is_array);
-    let answer = Box::new(answer(&body, text));
-    if http.status < 400 && has_choices {
+    let error = value(&body, "error").filter(Value::is_object);
+    let choices: Option<Vec<&RawValue>> = field(&body, "choices");
+    let answer = Box::new(answer(&body, choices.as_deref(), text));
+    if http.status < 400 && choices.is_some() {
+        if depth > MAX_DEPTH {
+            let why = format!("the body is nested {depth} deep");
+            return Outcome::Unreadable { why, answer: Some(answer) };
+        }
         return Outcome::Answered(answer);
     }
     if http.status < 400 && error.is_none() {
-        return Outcome::Unreadable("the body has no choices".to_owned());
+        let why = "the body has no choices".to_owned();
+        return Outcome::Unreadable { why, answer: Some(answer) };
     }
-    let error = failure::error_answer(http.status, error, http.retry_after);
-    Outcome::Failed {
-        error,
-        answer: Some(answer),
+    let error = failure::error_answer(http.status, error.as_ref(), http.retry_after);
+    Outcome::Failed { error, answer: Some(answer) }
+}
+
+fn answer(body: &Fields, choices: Option<&[&RawValue]>, text: &str) -> Answer {
+    let choice: Fields = choices
+        .and_then(|choices| serde_json::from_str(choices.first()?.get()).ok())
+        .unwrap_or_default();
+    let error = value(&choice, "error").filter(Value::is_object);
+    Answer {
+        text: text.to_owned(),
+        generation_id: string(body, "id"),
+        model: string(body, "model"),
+        provider: string(body, "provider"),
+        finish_reason: string(&choice, "finish_reason"),
+        native_finish_reason: string(&choice, "native_finish_reason"),
+        choice_error: error.map(|error| failure::error_code(&error, None)),
+        usage: value(body, "usage").filter(Value::is_object).map(|usage| Usage::read(&usage)),
     }
 }
 
-fn answer(body: &Value, text: &str) -> Answer {
-    let field = |path: &str| {
-        body.pointer(path)
-            .and_then(Value::as_str)
-            .filter(|s| !s.is_empty())
-            .map(str::to_owned)
-    };
-    Answer {
-        text: text.to_owned(),
-        generation_id: field("/id"),
-        model: field("/model"),
-        provider: field("/provider"),
-        finish_reason: field("/choices/0/finish_reason"),
-        native_finish_reason: field("/choices/0/native_finish_reason"),
-        usage: body
-            .get("usage")
-            .filter(|usage| usage.is_object())
-            .map(Usage::read),
-    }
+fn field<'a, T: serde::Deserialize<'a>>(fields: &Fields<'a>, name: &str) -> Option<T> {
+    serde_json::from_str(fields.get(name)?.get()).ok()
+}
+
+fn value(fields: &Fields, name: &str) -> Option<Value> {
+    field(fields, name)
+}
+
+fn string(fields: &Fields, name: &str) -> Option<String> {
+    field(fields, name).filter(|text: &String| !text.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::money::Amount;
     use super::*;
 
     fn read_text(status: u16, body: &str) -> Outcome {
-        read(&HttpAnswer {
-            status,
-            retry_after: None,
-            body: body.as_bytes().to_vec(),
-        })
+        read(&HttpAnswer { status, retry_after: None, body: body.as_bytes().to_vec() })
     }
 
     #[test]
     fn leading_white_space_is_not_part_of_the_answer() {
-        let outcome = read_text(
-            200,
-            "\n\n  {\"id\":\"gen-1\",\"choices\":[{\"finish_reason\":\"stop\"}]}\n",
-        );
-        assert!(matches!(outcome, Outcome::Answered(answer)
+        let body = "\n\n  {\"id\":\"gen-1\",\"choices\":[{\"finish_reason\":\"stop\"}]}\n";
+        assert!(matches!(read_text(200, body), Outcome::Answered(answer)
             if answer.text.starts_with('{')
                 && answer.generation_id.as_deref() == Some("gen-1")
                 && answer.finish_reason.as_deref() == Some("stop")
@@ -123,11 +137,33 @@ mod tests {
     fn errors_come_at_any_status_and_junk_at_200() {
         let at_200 = read_text(200, r#"{"error":{"code":502,"message":"x"},"user_id":"u"}"#);
         assert!(matches!(at_200, Outcome::Failed { error, .. } if !error.surely_not_billed));
-        assert!(matches!(
-            read_text(502, "<html>"),
-            Outcome::Failed { answer: None, .. }
-        ));
-        assert!(matches!(read_text(200, "  <html>"), Outcome::Unreadable(_)));
-        assert!(matches!(read_text(200, "{}"), Outcome::Unreadable(_)));
+        assert!(matches!(read_text(502, "<html>"), Outcome::Failed { answer: None, .. }));
+        assert!(matches!(read_text(200, "  <html>"), Outcome::Unreadable { answer: None, .. }));
+        assert!(matches!(read_text(200, "{}"), Outcome::Unreadable { answer: Some(_), .. }));
+    }
+
+    #[test]
+    fn what_a_choice_ended_in_is_seen() {
+        let body = r#"{"choices":[{"finish_reason":"error","error":{"code":502,"message":"x"}}]}"#;
+        assert!(matches!(read_text(200, body), Outcome::Answered(answer)
+            if answer.choice_error.as_deref() == Some("502")));
+    }
+
+    #[test]
+    fn the_cost_of_an_answer_that_is_too_deep_is_read_all_the_same() {
+        for depth in [200, 100_000] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let body =
+                format!(r#"{{"id":"gen-1","choices":[{open}{close}],"usage":{{"cost":0.5}}}}"#);
+            let cost = match read_text(200, &body) {
+                Outcome::Answered(answer) if depth < MAX_DEPTH => answer.usage,
+                Outcome::Unreadable { answer: Some(answer), .. } if depth > MAX_DEPTH => {
+                    answer.usage
+                }
+                other => panic!("{depth}: {other:?}"),
+            };
+            let cost = cost.map(|usage| usage.cost);
+            assert!(matches!(cost, Some(Amount::Known(cost)) if cost.as_str() == "0.5"));
+        }
     }
 }

@@ -97,11 +97,7 @@ impl OpenRouter {
             let mut response = request.send().await.map_err(|error| failed(&error))?;
             let header = |name: &str| {
                 let value = response.headers().get(name)?;
-                value
-                    .to_str()
-                    .ok()
-                    .filter(|text| !text.is_empty())
-                    .map(str::to_owned)
+                value.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
             };
             on_headers(header("x-generation-id"));
             let status = response.status().as_u16();
@@ -113,11 +109,7 @@ impl OpenRouter {
                 }
                 body.extend_from_slice(&chunk);
             }
-            Ok(HttpAnswer {
-                status,
-                retry_after,
-                body,
-            })
+            Ok(HttpAnswer { status, retry_after, body })
         };
         tokio::time::timeout(self.request_timeout, exchange)
             .await
@@ -133,11 +125,7 @@ fn failed(error: &reqwest::Error) -> HttpError {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    if error.is_connect() {
-        HttpError::NotSent(text)
-    } else {
-        HttpError::Broken(text)
-    }
+    if error.is_connect() { HttpError::NotSent(text) } else { HttpError::Broken(text) }
 }
 
 fn is_loopback(url: &Url) -> bool {

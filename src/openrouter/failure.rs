@@ -34,12 +34,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(kind: FailureKind, message: &str) -> Failure {
-        Failure {
-            kind,
-            message: message.to_owned(),
-            detail: None,
-            hint: None,
-        }
+        Failure { kind, message: message.to_owned(), detail: None, hint: None }
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Failure {
@@ -71,101 +66,84 @@ const MAX_WORDS: usize = 2_000;
 pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>) -> ErrorAnswer {
     // At HTTP 200 the code inside says what it would have been.
     let code = error.and_then(|error| error.get("code"));
-    let inner = code
-        .and_then(Value::as_u64)
-        .and_then(|code| u16::try_from(code).ok());
-    let effective = if status >= 400 {
-        status
-    } else {
-        inner.filter(|c| *c >= 400).unwrap_or(502)
-    };
+    let inner = code.and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    let effective = if status >= 400 { status } else { inner.filter(|c| *c >= 400).unwrap_or(502) };
     let (kind, message) = kind_of(effective);
 
-    let words = error
-        .and_then(|error| error.get("message"))
-        .and_then(Value::as_str);
     let mut detail = format!("HTTP {status}");
-    if let Some(words) = words {
-        detail.push_str(": ");
-        detail.extend(words.chars().take(MAX_WORDS));
-    } else if error.is_none() {
-        detail.push_str(", without OpenRouter's error envelope");
+    match error {
+        Some(error) => {
+            if let Some(words) = words(error) {
+                detail.push_str(": ");
+                detail.extend(words.chars().take(MAX_WORDS));
+            }
+        }
+        None => detail.push_str(", without OpenRouter's error envelope"),
     }
-    let hinted = error
-        .and_then(|error| error.pointer("/availability/retry_after"))
-        .and_then(Value::as_u64);
+    let hinted =
+        error.and_then(|error| error.pointer("/availability/retry_after")).and_then(Value::as_u64);
     if let Some(seconds) = retry_after.or(hinted) {
         detail.push_str(&format!("; retry after {seconds} s"));
     }
     let mut failure = Failure::new(kind, message).detail(detail);
     failure.hint = hint_for(kind).map(str::to_owned);
 
-    let error_type = error
-        .and_then(|error| {
-            error
-                .pointer("/metadata/error_type")
-                .or(error.get("error_type"))
-        })
-        .and_then(Value::as_str);
-    let error_code = error_type.map_or_else(
-        || {
-            code.map_or_else(
-                || effective.to_string(),
-                |code| code.to_string().replace('"', ""),
-            )
-        },
-        str::to_owned,
-    );
+    let error_code =
+        error.map_or_else(|| effective.to_string(), |e| error_code(e, Some(effective)));
     // Before the first token there is an ordinary status and the envelope. A timeout says nothing of
     // what runs on behind it, and a page of the edge's nothing of OpenRouter's state.
     let surely_not_billed = status >= 400 && error.is_some() && !matches!(status, 408 | 504 | 524);
-    ErrorAnswer {
-        failure,
-        error_code,
-        surely_not_billed,
+    ErrorAnswer { failure, error_code, surely_not_billed }
+}
+
+/// What went wrong, for the ledger: `error_type`, else the code, else the status.
+pub fn error_code(error: &Value, status: Option<u16>) -> String {
+    let error_type = error.pointer("/metadata/error_type").or(error.get("error_type"));
+    match error_type.and_then(Value::as_str).map(str::to_owned) {
+        Some(error_type) => error_type,
+        None => match (error.get("code"), status) {
+            (Some(Value::String(code)), _) => code.clone(),
+            (Some(Value::Number(code)), _) => code.to_string(),
+            (_, Some(status)) => status.to_string(),
+            _ => "error".to_owned(),
+        },
+    }
+}
+
+/// What is said of the cause. The message of a provider's error is often only "Provider returned
+/// error": its own words are in the metadata.
+fn words(error: &Value) -> Option<String> {
+    let message = error.get("message").and_then(Value::as_str).filter(|text| !text.is_empty());
+    let provider = error.pointer("/metadata/provider_name").and_then(Value::as_str);
+    let raw = match error.pointer("/metadata/raw") {
+        Some(Value::String(raw)) => Some(raw.clone()),
+        Some(Value::Null) | None => None,
+        Some(raw) => Some(raw.to_string()),
+    };
+    let own = match (provider, raw) {
+        (Some(provider), Some(raw)) => Some(format!("{provider}: {raw}")),
+        (None, raw) => raw,
+        (Some(provider), None) => Some(provider.to_owned()),
+    };
+    match (message, own) {
+        (Some(message), Some(own)) => Some(format!("{message} ({own})")),
+        (message, own) => message.map(str::to_owned).or(own),
     }
 }
 
 fn kind_of(status: u16) -> (FailureKind, &'static str) {
     match status {
         401 => (FailureKind::KeyRefused, "OpenRouter refused the key"),
-        402 => (
-            FailureKind::Credits,
-            "OpenRouter refused the call for lack of credits",
-        ),
+        402 => (FailureKind::Credits, "OpenRouter refused the call for lack of credits"),
         403 => (FailureKind::Forbidden, "OpenRouter does not allow the call"),
-        404 => (
-            FailureKind::NotFound,
-            "OpenRouter did not find what was asked for",
-        ),
-        408 | 504 | 524 => (
-            FailureKind::Timeout,
-            "OpenRouter gave up waiting for the model",
-        ),
-        413 => (
-            FailureKind::TooLarge,
-            "the request is too large for OpenRouter",
-        ),
-        422 => (
-            FailureKind::Unprocessable,
-            "OpenRouter cannot process the request",
-        ),
-        429 => (
-            FailureKind::RateLimited,
-            "OpenRouter or the provider limits the rate of calls",
-        ),
-        503 | 529 => (
-            FailureKind::Unavailable,
-            "no provider is available for the model",
-        ),
-        400..=499 => (
-            FailureKind::InvalidRequest,
-            "OpenRouter refused the request",
-        ),
-        _ => (
-            FailureKind::BadUpstream,
-            "OpenRouter or the provider failed",
-        ),
+        404 => (FailureKind::NotFound, "OpenRouter did not find what was asked for"),
+        408 | 504 | 524 => (FailureKind::Timeout, "OpenRouter gave up waiting for the model"),
+        413 => (FailureKind::TooLarge, "the request is too large for OpenRouter"),
+        422 => (FailureKind::Unprocessable, "OpenRouter cannot process the request"),
+        429 => (FailureKind::RateLimited, "OpenRouter or the provider limits the rate of calls"),
+        503 | 529 => (FailureKind::Unavailable, "no provider is available for the model"),
+        400..=499 => (FailureKind::InvalidRequest, "OpenRouter refused the request"),
+        _ => (FailureKind::BadUpstream, "OpenRouter or the provider failed"),
     }
 }
 
@@ -193,12 +171,20 @@ mod tests {
                            "metadata": {"error_type": "payment_required"}});
         let answer = error_answer(402, Some(&error), None);
         assert_eq!(answer.failure.kind, FailureKind::Credits);
-        assert_eq!(
-            answer.failure.detail.as_deref(),
-            Some("HTTP 402: more credits")
-        );
+        assert_eq!(answer.failure.detail.as_deref(), Some("HTTP 402: more credits"));
         assert_eq!(answer.error_code, "payment_required");
         assert!(answer.surely_not_billed);
+    }
+
+    #[test]
+    fn a_providers_own_words_are_passed_on() {
+        let error = json!({"code": 429, "message": "Provider returned error",
+                           "metadata": {"raw": {"reason": "slow"}, "provider_name": "Groq"}});
+        let detail = error_answer(429, Some(&error), None).failure.detail;
+        assert_eq!(
+            detail.as_deref(),
+            Some(r#"HTTP 429: Provider returned error (Groq: {"reason":"slow"})"#)
+        );
     }
 
     #[test]
@@ -210,16 +196,10 @@ mod tests {
 
     #[test]
     fn an_error_at_status_200_goes_by_its_own_code() {
-        let answer = error_answer(
-            200,
-            Some(&json!({"code": 429, "message": "slow down"})),
-            Some(7),
-        );
+        let answer =
+            error_answer(200, Some(&json!({"code": 429, "message": "slow down"})), Some(7));
         assert_eq!(answer.failure.kind, FailureKind::RateLimited);
-        assert_eq!(
-            answer.failure.detail.as_deref(),
-            Some("HTTP 200: slow down; retry after 7 s")
-        );
+        assert_eq!(answer.failure.detail.as_deref(), Some("HTTP 200: slow down; retry after 7 s"));
         let text = error_answer(200, Some(&json!({"code": "server_error"})), None);
         assert_eq!(text.failure.kind, FailureKind::BadUpstream);
         assert_eq!(text.error_code, "server_error");

@@ -12,11 +12,7 @@ pub struct BadRequest {
 }
 
 fn bad(message: &str, detail: impl Into<String>, hint: &str) -> BadRequest {
-    BadRequest {
-        message: message.to_owned(),
-        detail: detail.into(),
-        hint: hint.to_owned(),
-    }
+    BadRequest { message: message.to_owned(), detail: detail.into(), hint: hint.to_owned() }
 }
 
 /// The parts of a chat completion request, as the caller gave them.
@@ -135,13 +131,7 @@ mod tests {
     use super::*;
 
     fn request<'a>(messages: &'a str, options: Option<&'a str>) -> ChatRequest<'a> {
-        ChatRequest {
-            model: "a/b",
-            messages,
-            user: "u1",
-            session_id: None,
-            options,
-        }
+        ChatRequest { model: "a/b", messages, user: "u1", session_id: None, options }
     }
 
     #[test]
@@ -171,26 +161,14 @@ mod tests {
             ("[]", None, "The array is empty."),
             ("{}", None, "They are not a JSON array."),
             ("[1]", None, "Message 1 is not an object."),
-            (
-                r#"[{"role":"user"},{"content":"x"}]"#,
-                None,
-                "Message 2 has no role.",
-            ),
-            (
-                r#"[{"role":"robot"}]"#,
-                None,
-                "Message 1 has the unknown role \"robot\".",
-            ),
+            (r#"[{"role":"user"},{"content":"x"}]"#, None, "Message 2 has no role."),
+            (r#"[{"role":"robot"}]"#, None, "Message 1 has the unknown role \"robot\"."),
             (
                 r#"[{"role":"user"}]"#,
                 Some(r#"{"Stream":true}"#),
                 "The field \"stream\" is not the caller's to set.",
             ),
-            (
-                r#"[{"role":"user"}]"#,
-                Some("[]"),
-                "They are not a JSON object.",
-            ),
+            (r#"[{"role":"user"}]"#, Some("[]"), "They are not a JSON object."),
         ];
         for (messages, options, cause) in cases {
             let detail = request(messages, options).body().map_err(|bad| bad.detail);

@@ -55,9 +55,10 @@ pub fn raise(report: Report) -> ! {
 
 /// PostgreSQL's packed form of a SQLSTATE: six bits a character, the first lowest.
 fn sqlstate_code(sqlstate: &str) -> c_int {
-    sqlstate.bytes().enumerate().fold(0, |code, (i, byte)| {
-        code + (((c_int::from(byte) - 0x30) & 0x3f) << (6 * i))
-    })
+    sqlstate
+        .bytes()
+        .enumerate()
+        .fold(0, |code, (i, byte)| code + (((c_int::from(byte) - 0x30) & 0x3f) << (6 * i)))
 }
 
 /// A copy in the current memory context; NULL for none. A NUL byte would end the text: it is left out.

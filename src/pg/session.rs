@@ -65,8 +65,6 @@ unsafe fn text(value: *const std::ffi::c_char) -> Option<String> {
         return None;
     }
     // SAFETY: the caller's promise.
-    let value = unsafe { CStr::from_ptr(value) }
-        .to_string_lossy()
-        .into_owned();
+    let value = unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned();
     (!value.is_empty()).then_some(value)
 }

@@ -29,10 +29,8 @@ pub fn query<R>(
     Spi::connect_mut(|client| {
         let table = PLANS.with_borrow_mut(|plans| -> SpiResult<_> {
             if !plans.contains_key(sql) {
-                let types: Vec<PgOid> = arguments
-                    .iter()
-                    .map(|argument| PgOid::from(argument.oid()))
-                    .collect();
+                let types: Vec<PgOid> =
+                    arguments.iter().map(|argument| PgOid::from(argument.oid())).collect();
                 plans.insert(sql, client.prepare_mut(sql, &types)?.keep());
             }
             client.update(&plans[sql], None, arguments)
@@ -80,11 +78,7 @@ impl OwnRights {
                 context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
             );
             let settings = pg_sys::NewGUCNestLevel();
-            let rights = OwnRights {
-                role,
-                context,
-                settings,
-            };
+            let rights = OwnRights { role, context, settings };
             pg_sys::set_config_option(
                 c"search_path".as_ptr(),
                 c"pg_catalog, pg_temp".as_ptr(),

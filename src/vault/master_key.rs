@@ -24,9 +24,7 @@ pub fn read(path: &Path) -> Result<MasterKey, String> {
         ErrorKind::NotFound => problem("does not exist".to_owned()),
         _ => problem(format!("cannot be read: {error}")),
     })?;
-    let about = file
-        .metadata()
-        .map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let about = file.metadata().map_err(|error| problem(format!("cannot be read: {error}")))?;
     if about.permissions().mode() & 0o007 != 0 {
         return Err(problem(format!(
             "may be used by others (mode {:o}); set it to 0600",
@@ -48,10 +46,7 @@ pub fn read_or_create(setting: Option<&str>) -> Result<MasterKey, String> {
     let path = path(setting);
     if setting.is_none() && !path.exists() {
         create(&path).map_err(|error| {
-            format!(
-                "The master key file \"{}\" cannot be made: {error}.",
-                path.display()
-            )
+            format!("The master key file \"{}\" cannot be made: {error}.", path.display())
         })?;
     }
     read(&path)
@@ -62,12 +57,8 @@ pub fn read_or_create(setting: Option<&str>) -> Result<MasterKey, String> {
 fn create(path: &Path) -> std::io::Result<()> {
     let half = path.with_extension(format!("new.{}", std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&half)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
         let text = MasterKey::generate().to_hex();
         file.write_all(text.as_bytes())?;
         file.write_all(b"\n")?;
@@ -80,9 +71,6 @@ fn create(path: &Path) -> std::io::Result<()> {
     fs::remove_file(&half)?;
     written?;
     // The name must survive a crash as the rows that it opens do.
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::File::open(folder)?.sync_all()
 }

@@ -41,7 +41,7 @@ impl MasterKey {
     /// From 64 hexadecimal digits; white space around them is allowed. None if it is anything else.
     pub fn from_hex(text: &str) -> Option<MasterKey> {
         let text = text.trim();
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         let mut key = Zeroizing::new([0_u8; 32]);
@@ -64,18 +64,10 @@ impl MasterKey {
     /// Seals `secret`.
     pub fn seal(&self, secret: &SecretString, binding: &Binding) -> Result<Sealed, DoesNotOpen> {
         let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
-        let payload = Payload {
-            msg: secret.expose_secret().as_bytes(),
-            aad: &binding.associated_data(),
-        };
-        let ciphertext = self
-            .cipher()
-            .encrypt(&nonce, payload)
-            .map_err(|_| DoesNotOpen)?;
-        Ok(Sealed {
-            nonce: nonce.to_vec(),
-            ciphertext,
-        })
+        let payload =
+            Payload { msg: secret.expose_secret().as_bytes(), aad: &binding.associated_data() };
+        let ciphertext = self.cipher().encrypt(&nonce, payload).map_err(|_| DoesNotOpen)?;
+        Ok(Sealed { nonce: nonce.to_vec(), ciphertext })
     }
 
     /// Opens what [`MasterKey::seal`] sealed under the same binding.
@@ -83,10 +75,7 @@ impl MasterKey {
         if sealed.nonce.len() != NONCE_LENGTH {
             return Err(DoesNotOpen);
         }
-        let payload = Payload {
-            msg: &sealed.ciphertext,
-            aad: &binding.associated_data(),
-        };
+        let payload = Payload { msg: &sealed.ciphertext, aad: &binding.associated_data() };
         let plain = self
             .cipher()
             .decrypt(Nonce::from_slice(&sealed.nonce), payload)
@@ -100,11 +89,7 @@ impl MasterKey {
 impl Binding<'_> {
     fn associated_data(&self) -> Vec<u8> {
         // The name comes last: no two bindings give the same bytes.
-        format!(
-            "hiems-key:1:{}:{}:{}",
-            self.installation, self.version, self.name
-        )
-        .into_bytes()
+        format!("hiems-key:1:{}:{}:{}", self.installation, self.version, self.name).into_bytes()
     }
 }
 
@@ -113,11 +98,7 @@ mod tests {
     use super::*;
 
     fn binding(name: &str, version: i32) -> Binding<'_> {
-        Binding {
-            installation: "0f",
-            name,
-            version,
-        }
+        Binding { installation: "0f", name, version }
     }
 
     #[test]
@@ -130,28 +111,15 @@ mod tests {
         assert_ne!(sealed.ciphertext, again.ciphertext);
 
         let open = |key: &MasterKey, sealed: &Sealed, binding: Binding| {
-            key.open(sealed, &binding)
-                .map(|secret| secret.expose_secret().to_owned())
+            key.open(sealed, &binding).map(|secret| secret.expose_secret().to_owned())
         };
-        assert_eq!(
-            open(&key, &sealed, binding("default", 1)),
-            Ok("sk-or-v1-abc".to_owned())
-        );
+        assert_eq!(open(&key, &sealed, binding("default", 1)), Ok("sk-or-v1-abc".to_owned()));
         assert_eq!(open(&key, &sealed, binding("default", 2)), Err(DoesNotOpen));
         assert_eq!(open(&key, &sealed, binding("other", 1)), Err(DoesNotOpen));
-        assert_eq!(
-            open(&MasterKey::generate(), &sealed, binding("default", 1)),
-            Err(DoesNotOpen)
-        );
-        let mut damaged = Sealed {
-            nonce: sealed.nonce.clone(),
-            ciphertext: sealed.ciphertext,
-        };
+        assert_eq!(open(&MasterKey::generate(), &sealed, binding("default", 1)), Err(DoesNotOpen));
+        let mut damaged = Sealed { nonce: sealed.nonce.clone(), ciphertext: sealed.ciphertext };
         damaged.ciphertext[0] ^= 1;
-        assert_eq!(
-            open(&key, &damaged, binding("default", 1)),
-            Err(DoesNotOpen)
-        );
+        assert_eq!(open(&key, &damaged, binding("default", 1)), Err(DoesNotOpen));
         Ok(())
     }
 
@@ -161,7 +129,8 @@ mod tests {
         let text = format!("{}\n", key.to_hex().as_str());
         let back = MasterKey::from_hex(&text).map(|key| key.to_hex().to_string());
         assert_eq!(back.as_deref(), Some(text.trim()));
-        for bad in ["", "abc", &"g".repeat(64), &"é".repeat(32), &"0".repeat(65)] {
+        for bad in ["", "abc", &"g".repeat(64), &"é".repeat(32), &"0".repeat(65), &"+f".repeat(32)]
+        {
             assert!(MasterKey::from_hex(bad).is_none(), "{bad}");
         }
     }

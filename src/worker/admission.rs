@@ -24,22 +24,16 @@ pub struct Keyring {
 
 impl Keyring {
     pub fn new(master_key_file: Option<String>) -> Keyring {
-        Keyring {
-            open: HashMap::new(),
-            master_key_file,
-        }
+        Keyring { open: HashMap::new(), master_key_file }
     }
 
     /// The `Authorization` header of the key stored under `name` as this transaction sees it.
     pub fn authorization(&mut self, name: &str) -> SpiResult<Result<HeaderValue, Failure>> {
         let Some(stored) = keys::read(name)? else {
             self.open.remove(name);
-            return Ok(Err(Failure::new(
-                FailureKind::KeyMissing,
-                "no OpenRouter key is stored",
-            )
-            .detail(format!("there is no inference key named \"{name}\""))
-            .hint("Store one: SELECT hiems.set_api_key('sk-or-...').")));
+            return Ok(Err(Failure::new(FailureKind::KeyMissing, "no OpenRouter key is stored")
+                .detail(format!("there is no inference key named \"{name}\""))
+                .hint("Store one: SELECT hiems.set_api_key('sk-or-...').")));
         };
         if let Some((nonce, header)) = self.open.get(name)
             && *nonce == stored.sealed.nonce
@@ -60,11 +54,7 @@ impl Keyring {
         };
         let path = master_key::path(self.master_key_file.as_deref());
         let master = master_key::read(&path).map_err(failure)?;
-        let binding = Binding {
-            installation: &stored.installation,
-            name,
-            version: stored.version,
-        };
+        let binding = Binding { installation: &stored.installation, name, version: stored.version };
         let key = master.open(&stored.sealed, &binding).map_err(|_| {
             failure("It was sealed with another master key, or the row was changed.".to_owned())
         })?;
@@ -72,8 +62,7 @@ impl Keyring {
         let mut header = HeaderValue::from_str(&bearer)
             .map_err(|_| failure("It has characters that no header takes.".to_owned()))?;
         header.set_sensitive(true);
-        self.open
-            .insert(name.to_owned(), (stored.sealed.nonce, header.clone()));
+        self.open.insert(name.to_owned(), (stored.sealed.nonce, header.clone()));
         Ok(header)
     }
 
@@ -84,32 +73,20 @@ impl Keyring {
                 .detail(detail)
                 .hint("A superuser sets hiems.master_key_file.")
         };
-        let master =
-            master_key::read_or_create(self.master_key_file.as_deref()).map_err(failure)?;
-        let SealRequest {
-            name,
-            version,
-            installation,
-        } = request;
-        let binding = Binding {
-            installation,
-            name,
-            version: *version,
+        let SealRequest { name, version, installation, is_only_key } = request;
+        let setting = self.master_key_file.as_deref();
+        let master = if *is_only_key {
+            master_key::read_or_create(setting)
+        } else {
+            master_key::read(&master_key::path(setting))
         };
-        let sealed = master
-            .seal(key, &binding)
-            .map_err(|_| failure("AES-256-GCM failed.".to_owned()))?;
+        let master = master.map_err(failure)?;
+        let binding = Binding { installation, name, version: *version };
+        let sealed =
+            master.seal(key, &binding).map_err(|_| failure("AES-256-GCM failed.".to_owned()))?;
         // Enough to tell keys apart: the start of the SHA-256 that OpenRouter itself lists keys by.
         let digest = Sha256::digest(key.expose_secret().as_bytes());
-        let fingerprint = digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Ok(SealedKey {
-            nonce: sealed.nonce,
-            ciphertext: sealed.ciphertext,
-            fingerprint,
-        })
+        let fingerprint = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Ok(SealedKey { nonce: sealed.nonce, ciphertext: sealed.ciphertext, fingerprint })
     }
 }

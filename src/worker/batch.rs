@@ -41,17 +41,13 @@ impl Batch {
     pub fn add(&mut self, event: Event, keyring: &Keyring) {
         match event {
             Event::Intent { submit, done } => self.intents.push((submit, done)),
-            Event::Generation {
-                call,
-                generation_id,
-            } => {
+            Event::Generation { call, generation_id } => {
                 self.oldest_generation.get_or_insert_with(Instant::now);
                 self.generations.push((call, generation_id));
             }
             Event::Settle { settlement, done } => {
                 // It holds the generation's id itself.
-                self.generations
-                    .retain(|(call, _)| *call != settlement.entry.id);
+                self.generations.retain(|(call, _)| *call != settlement.entry.id);
                 if self.generations.is_empty() {
                     self.oldest_generation = None;
                 }
@@ -125,19 +121,14 @@ impl Batch {
                         entry: call::intended(entry, &created_at),
                     });
                     let authorization = authorization.clone();
-                    Ok(Go {
-                        authorization,
-                        created_at: created_at.clone(),
-                    })
+                    Ok(Go { authorization, created_at: created_at.clone() })
                 }
             });
         }
         journal::insert(&intents, system_identifier)?;
         journal::set_generations(&self.generations)?;
         let settlements: Vec<&Settlement> = self.settlements.iter().map(|(s, _)| &**s).collect();
-        committed.entries = journal::settle(&settlements, time_zone)?
-            .into_iter()
-            .collect();
+        committed.entries = journal::settle(&settlements, time_zone)?.into_iter().collect();
         journal::callers_gone(&self.gone)?;
         journal::forget(&self.unsent)?;
         Ok(committed)

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use secrecy::{ExposeSecret, SecretSlice};
+
 use super::events::{Event, Go};
 use super::server::Shared;
 use super::settlement::Settlement;
@@ -51,14 +53,8 @@ async fn attempt(
         }
     };
     let submit = Box::new(submit);
-    let admitted = shared
-        .outbox
-        .ask(|done| Event::Intent { submit, done })
-        .await;
-    let Go {
-        authorization,
-        created_at,
-    } = match admitted {
+    let admitted = shared.outbox.ask(|done| Event::Intent { submit, done }).await;
+    let Go { authorization, created_at } = match admitted {
         Some(Ok(go)) => go,
         Some(Err(failure)) => return refused(failure),
         None => return refused(leaving()),
@@ -73,13 +69,11 @@ async fn attempt(
     let started = Instant::now();
     let outbox = shared.outbox.clone();
     let mut generation_id = None;
-    let http = openrouter
+    let key = SecretSlice::from(authorization.as_bytes().to_vec());
+    let mut http = openrouter
         .chat(authorization, body, |id| {
             if let Some(id) = id {
-                outbox.send(Event::Generation {
-                    call,
-                    generation_id: id.clone(),
-                });
+                outbox.send(Event::Generation { call, generation_id: id.clone() });
                 generation_id = Some(id);
             }
         })
@@ -87,11 +81,10 @@ async fn attempt(
     if let Err(HttpError::NotSent(what)) = http {
         shared.outbox.send(Event::Unsent { call });
         let failure = Failure::new(FailureKind::Unavailable, "OpenRouter cannot be reached");
-        return refused(
-            failure
-                .detail(what)
-                .hint("Nothing was sent. Look at hiems.base_url."),
-        );
+        return refused(failure.detail(what).hint("Nothing was sent. Look at hiems.base_url."));
+    }
+    if let Ok(answer) = &mut http {
+        blot_out(&mut answer.body, &key);
     }
     entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
     entry.generation_id = generation_id;
@@ -104,22 +97,21 @@ async fn settle(shared: &Shared, mut settlement: Settlement) -> Answer {
     let call = settlement.entry.id;
     let result = std::mem::replace(&mut settlement.result, Ok(Vec::new()));
     let settlement = Box::new(settlement);
-    match (
-        shared
-            .outbox
-            .ask(|done| Event::Settle { settlement, done })
-            .await,
-        result,
-    ) {
+    match (shared.outbox.ask(|done| Event::Settle { settlement, done }).await, result) {
         (Some(entry), Ok(body)) => (Reply::Answered { entry }, body),
         (Some(_), Err(failure)) => (Reply::Failed { call, failure }, Vec::new()),
-        (None, _) => (
-            Reply::Failed {
-                call,
-                failure: leaving(),
-            },
-            Vec::new(),
-        ),
+        (None, _) => (Reply::Failed { call, failure: leaving() }, Vec::new()),
+    }
+}
+
+/// Some errors repeat the key that was sent: it goes no further than this.
+fn blot_out(body: &mut [u8], authorization: &SecretSlice<u8>) {
+    let authorization = authorization.expose_secret();
+    let key = authorization.strip_prefix(b"Bearer ").unwrap_or(authorization);
+    let mut from = 0;
+    while let Some(at) = memchr::memmem::find(&body[from..], key) {
+        body[from + at..from + at + key.len()].fill(b'*');
+        from += at + key.len();
     }
 }
 
@@ -133,10 +125,5 @@ fn leaving() -> Failure {
 
 /// An entry as it stands in the journal before anything is sent.
 pub fn intended(entry: &Entry, created_at: &str) -> Entry {
-    Entry {
-        created_at: Some(created_at.to_owned()),
-        attempts: 1,
-        calls: 1,
-        ..entry.clone()
-    }
+    Entry { created_at: Some(created_at.to_owned()), attempts: 1, calls: 1, ..entry.clone() }
 }

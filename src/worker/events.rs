@@ -19,17 +19,11 @@ use crate::openrouter::failure::Failure;
 /// A piece of work for the main thread.
 pub enum Event {
     /// Admit a call and commit its intent; then it may be sent.
-    Intent {
-        submit: Box<Submit>,
-        done: oneshot::Sender<Result<Go, Failure>>,
-    },
+    Intent { submit: Box<Submit>, done: oneshot::Sender<Result<Go, Failure>> },
     /// The generation's id has come with the headers.
     Generation { call: Uuid, generation_id: String },
     /// Commit how a call ended; gives the ledger row as JSON text.
-    Settle {
-        settlement: Box<Settlement>,
-        done: oneshot::Sender<String>,
-    },
+    Settle { settlement: Box<Settlement>, done: oneshot::Sender<String> },
     /// Nothing was sent: forget the intent.
     Unsent { call: Uuid },
     /// The caller went before it had read the answer.
@@ -74,22 +68,9 @@ pub fn channel() -> std::io::Result<(Outbox, Inbox)> {
     let (wire, ear) = UnixStream::pair()?;
     wire.set_nonblocking(true)?;
     ear.set_nonblocking(true)?;
-    let bell = Arc::new(Bell {
-        rung: AtomicBool::new(false),
-        wire,
-    });
+    let bell = Arc::new(Bell { rung: AtomicBool::new(false), wire });
     let (sender, receiver) = mpsc::channel();
-    Ok((
-        Outbox {
-            events: sender,
-            bell: Arc::clone(&bell),
-        },
-        Inbox {
-            events: receiver,
-            bell,
-            ear,
-        },
-    ))
+    Ok((Outbox { events: sender, bell: Arc::clone(&bell) }, Inbox { events: receiver, bell, ear }))
 }
 
 impl Outbox {

@@ -144,10 +144,8 @@ impl Gateway {
             return;
         }
         self.not_before = None;
-        let due = self
-            .batch
-            .oldest_generation()
-            .is_some_and(|since| now >= since + GENERATION_DELAY);
+        let due =
+            self.batch.oldest_generation().is_some_and(|since| now >= since + GENERATION_DELAY);
         if !self.batch.is_urgent() && !due {
             return;
         }
@@ -155,10 +153,7 @@ impl Gateway {
         self.unswept = true;
         if let Err((left, aborted)) = self.commit_batch(batch) {
             if !aborted.lock_not_available {
-                warning!(
-                    "the hiems gateway cannot write its journal: {}",
-                    aborted.message
-                );
+                warning!("the hiems gateway cannot write its journal: {}", aborted.message);
             }
             self.batch.prepend(left);
             self.not_before = Some(Instant::now() + RETRY_DELAY);
@@ -177,13 +172,9 @@ impl Gateway {
                 self.tell(batch, committed);
                 Ok(())
             }
-            Ok(Err(error)) => Err((
-                batch,
-                Aborted {
-                    lock_not_available: false,
-                    message: error.to_string(),
-                },
-            )),
+            Ok(Err(error)) => {
+                Err((batch, Aborted { lock_not_available: false, message: error.to_string() }))
+            }
             Err(aborted) => {
                 if !aborted.lock_not_available {
                     batch.refuse_intents(&aborted.message);
@@ -217,11 +208,11 @@ impl Gateway {
             if lock::database_is_wanted() || !journal::is_installed()? {
                 return Ok((true, None));
             }
-            let left = if due {
-                Some(ledger::book_finished(system, &open)?)
-            } else {
-                None
-            };
+            if due && let Some(name) = ledger::foreign_trigger()? {
+                warning!("hiems books nothing: the trigger {name:?} on its ledger is not its own");
+                return Ok((false, None));
+            }
+            let left = if due { Some(ledger::book_finished(system, &open)?) } else { None };
             Ok::<_, pgrx::spi::Error>((false, left))
         });
         session::report_activity("idle");
@@ -239,10 +230,7 @@ impl Gateway {
             }
             Err(aborted) => {
                 if !aborted.lock_not_available {
-                    warning!(
-                        "the hiems gateway cannot book finished calls: {}",
-                        aborted.message
-                    );
+                    warning!("the hiems gateway cannot book finished calls: {}", aborted.message);
                 }
                 false
             }
@@ -271,8 +259,7 @@ impl Gateway {
         let deadline = Instant::now() + DRAIN;
         while (self.shared.connections() > 0 || !self.batch.is_empty()) && Instant::now() < deadline
         {
-            self.wait
-                .wait(Interest::Readable, Some(Duration::from_millis(5)));
+            self.wait.wait(Interest::Readable, Some(Duration::from_millis(5)));
             interrupts::check();
             self.take_events();
             self.commit();

@@ -90,10 +90,7 @@ pub fn set_generations(generations: &[(Uuid, String)]) -> SpiResult<()> {
     }
     let rows: Vec<_> = generations
         .iter()
-        .map(|(id, generation_id)| Generation {
-            id: *id,
-            generation_id,
-        })
+        .map(|(id, generation_id)| Generation { id: *id, generation_id })
         .collect();
     spi::execute(GENERATIONS, &[json(&rows).into()])
 }
@@ -111,11 +108,7 @@ pub fn settle(settlements: &[&Settlement], time_zone: &str) -> SpiResult<Vec<(Uu
     }
     let rows: Vec<_> = settlements
         .iter()
-        .map(|s| Row {
-            id: s.entry.id,
-            state: s.state.name(),
-            entry: &s.entry,
-        })
+        .map(|s| Row { id: s.entry.id, state: s.state.name(), entry: &s.entry })
         .collect();
     let settled = spi::query(SETTLE, &[json(&rows).into(), time_zone.into()], |row| {
         Ok((row.get::<String>(1)?, row.get::<String>(2)?))
@@ -128,20 +121,12 @@ pub fn settle(settlements: &[&Settlement], time_zone: &str) -> SpiResult<Vec<(Uu
 
 /// Marks calls whose callers went before they had read the answer.
 pub fn callers_gone(calls: &[Uuid]) -> SpiResult<()> {
-    if calls.is_empty() {
-        Ok(())
-    } else {
-        spi::execute(CALLERS_GONE, &[ids(calls).into()])
-    }
+    if calls.is_empty() { Ok(()) } else { spi::execute(CALLERS_GONE, &[ids(calls).into()]) }
 }
 
 /// Forgets calls of which nothing was sent.
 pub fn forget(calls: &[Uuid]) -> SpiResult<()> {
-    if calls.is_empty() {
-        Ok(())
-    } else {
-        spi::execute(FORGET, &[ids(calls).into()])
-    }
+    if calls.is_empty() { Ok(()) } else { spi::execute(FORGET, &[ids(calls).into()]) }
 }
 
 /// Marks as unknown what an earlier gateway left in flight.

@@ -32,10 +32,7 @@ pub fn run() {
         Ok(Some(lock)) => lock,
         Ok(None) => return,
         Err(error) => {
-            warning!(
-                "the hiems gateway cannot use its folder {}: {error}",
-                files.folder.display()
-            );
+            warning!("the hiems gateway cannot use its folder {}: {error}", files.folder.display());
             return;
         }
     };
@@ -86,10 +83,7 @@ fn pin_session() {
 
 /// The lock that makes one gateway a database's only one; waits for a leaving predecessor.
 fn take_lock(files: &Files) -> std::io::Result<Option<File>> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&files.folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&files.folder)?;
     let file = OpenOptions::new()
         .write(true)
         .create(true)

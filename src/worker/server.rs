@@ -40,18 +40,12 @@ impl Shared {
 
     /// The client, or what is wrong with its settings.
     pub fn openrouter(&self) -> Result<OpenRouter, String> {
-        self.openrouter
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.openrouter.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A new client, after a reload.
     pub fn set_openrouter(&self, openrouter: Result<OpenRouter, String>) {
-        *self
-            .openrouter
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = openrouter;
+        *self.openrouter.write().unwrap_or_else(PoisonError::into_inner) = openrouter;
     }
 
     /// The calls whose callers may still be reading.
@@ -139,11 +133,7 @@ struct Connection {
 impl Connection {
     fn new(stream: UnixStream, shared: Arc<Shared>) -> Connection {
         let (reader, writer) = stream.into_split();
-        Connection {
-            reader,
-            writer,
-            shared,
-        }
+        Connection { reader, writer, shared }
     }
 
     async fn serve(&mut self, mut leaving: watch::Receiver<bool>) -> std::io::Result<()> {
@@ -174,10 +164,7 @@ impl Connection {
                     let reply = match std::str::from_utf8(&body) {
                         Ok(key) => {
                             let key = SecretString::from(key);
-                            self.shared
-                                .outbox
-                                .ask(|done| Event::Seal { request, key, done })
-                                .await
+                            self.shared.outbox.ask(|done| Event::Seal { request, key, done }).await
                         }
                         Err(_) => None,
                     };

@@ -53,11 +53,8 @@ impl Settlement {
             Err(HttpError::Broken(what) | HttpError::NotSent(what)) => Settlement::lost(
                 entry,
                 "connection_lost",
-                Failure::new(
-                    FailureKind::BadUpstream,
-                    "the connection to OpenRouter broke",
-                )
-                .detail(what),
+                Failure::new(FailureKind::BadUpstream, "the connection to OpenRouter broke")
+                    .detail(what),
             ),
             Err(HttpError::TooLarge) => Settlement::lost(
                 entry,
@@ -72,12 +69,7 @@ impl Settlement {
     pub fn lost(mut entry: Entry, error_code: &str, failure: Failure) -> Settlement {
         entry.error_code = Some(error_code.to_owned());
         entry.cost_source = CostSource::Unknown;
-        Settlement {
-            state: State::Unknown,
-            entry,
-            result: Err(failure),
-            cost_out_of_range: None,
-        }
+        Settlement { state: State::Unknown, entry, result: Err(failure), cost_out_of_range: None }
     }
 
     fn from_answer(mut entry: Entry, http: &HttpAnswer) -> Settlement {
@@ -100,27 +92,16 @@ impl Settlement {
                     entry.cost_source = CostSource::NotBilled;
                 }
                 let result = Err(error.failure);
-                Settlement {
-                    state: State::Failed,
-                    entry,
-                    result,
-                    cost_out_of_range,
-                }
+                Settlement { state: State::Failed, entry, result, cost_out_of_range }
             }
-            Outcome::Unreadable(what) => {
+            Outcome::Unreadable { why, answer } => {
+                let cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
                 entry.error_code = Some("unreadable_answer".to_owned());
-                let failure = Failure::new(
-                    FailureKind::BadUpstream,
-                    "OpenRouter's answer cannot be read",
-                )
-                .detail(what);
+                let failure =
+                    Failure::new(FailureKind::BadUpstream, "OpenRouter's answer cannot be read")
+                        .detail(why);
                 let result = Err(failure);
-                Settlement {
-                    state: State::Failed,
-                    entry,
-                    result,
-                    cost_out_of_range: None,
-                }
+                Settlement { state: State::Failed, entry, result, cost_out_of_range }
             }
         };
         settlement.entry.calls = 1;
@@ -135,6 +116,7 @@ fn fill(entry: &mut Entry, answer: Answer) -> (String, Option<String>) {
     entry.provider = answer.provider;
     entry.finish_reason = answer.finish_reason;
     entry.native_finish_reason = answer.native_finish_reason;
+    entry.error_code = answer.choice_error;
     let mut out_of_range = None;
     if let Some(usage) = answer.usage {
         entry.prompt_tokens = usage.prompt_tokens;

@@ -51,10 +51,7 @@ impl Running {
         mut client: Client,
         statement: impl FnOnce(&mut Client) -> Result<String, Error> + Send + 'static,
     ) -> Running {
-        let pid = client
-            .query_one("SELECT pg_backend_pid()", &[])
-            .expect("a session")
-            .get(0);
+        let pid = client.query_one("SELECT pg_backend_pid()", &[]).expect("a session").get(0);
         let thread = std::thread::spawn(move || {
             let result = statement(&mut client);
             (client, result)

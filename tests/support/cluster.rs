@@ -38,18 +38,10 @@ impl Cluster {
     /// A server of one's own, with these lines in its configuration.
     pub fn start(settings: &[&str]) -> Cluster {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "test-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = stage().join(name);
         let mut cluster = Cluster { folder, port: 0 };
-        cluster.port = cluster
-            .script("start", settings)
-            .trim()
-            .parse()
-            .expect("a port");
+        cluster.port = cluster.script("start", settings).trim().parse().expect("a port");
         cluster
     }
 
@@ -75,18 +67,12 @@ impl Cluster {
 
     /// A connection as `role`.
     pub fn connect(&self, database: &str, role: &str) -> Client {
-        self.config(database, role)
-            .connect(NoTls)
-            .expect("a connection")
+        self.config(database, role).connect(NoTls).expect("a connection")
     }
 
     pub fn config(&self, database: &str, role: &str) -> Config {
         let mut config = Config::new();
-        config
-            .host("127.0.0.1")
-            .port(self.port)
-            .user(role)
-            .dbname(database);
+        config.host("127.0.0.1").port(self.port).user(role).dbname(database);
         config.application_name("hiems-tests");
         config
     }

@@ -27,10 +27,7 @@ impl Database<'static> {
     #[allow(clippy::new_without_default)] // it makes a database: nothing to do by default
     pub fn new() -> Database<'static> {
         let database = Database::without_key();
-        database
-            .admin()
-            .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-            .expect("a key");
+        database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
         database
     }
 
@@ -47,19 +44,9 @@ impl<'c> Database<'c> {
         let name = format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let fake = Arc::new(Fake::start(config).expect("the fake OpenRouter"));
         let mut admin = cluster.connect("postgres", "postgres");
-        admin
-            .batch_execute(&format!("CREATE DATABASE {name}"))
-            .expect("a database");
-        let database = Database {
-            name,
-            fake,
-            cluster,
-            roles: Vec::new(),
-        };
-        database
-            .admin()
-            .batch_execute("CREATE EXTENSION hiems")
-            .expect("the extension");
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).expect("a database");
+        let database = Database { name, fake, cluster, roles: Vec::new() };
+        database.admin().batch_execute("CREATE EXTENSION hiems").expect("the extension");
         database.set("hiems.base_url", &database.fake.base_url());
         database
     }
@@ -96,9 +83,7 @@ impl<'c> Database<'c> {
     /// A new login role, dropped with the database; its real name, which is unique in the server.
     pub fn role(&mut self, name: &str) -> String {
         let role = format!("{}_{name}", self.name);
-        self.admin()
-            .batch_execute(&format!("CREATE ROLE {role} LOGIN"))
-            .expect("a role");
+        self.admin().batch_execute(&format!("CREATE ROLE {role} LOGIN")).expect("a role");
         self.roles.push(role.clone());
         role
     }
@@ -119,10 +104,7 @@ impl<'c> Database<'c> {
 
     /// How many rows a table or view has for the superuser.
     pub fn count(&self, from: &str) -> i64 {
-        self.admin()
-            .query_one(&format!("SELECT count(*) FROM {from}"), &[])
-            .expect(from)
-            .get(0)
+        self.admin().query_one(&format!("SELECT count(*) FROM {from}"), &[]).expect(from).get(0)
     }
 
     /// Every ledger row as JSON (numbers as written), in the order of the calls.

@@ -21,9 +21,8 @@ pub trait ResultExt {
 impl<T: Debug> ResultExt for Result<T, postgres::Error> {
     fn refusal(self) -> Refusal {
         let error = self.expect_err("the statement is refused");
-        let error = error
-            .as_db_error()
-            .unwrap_or_else(|| panic!("not the server's error: {error}"));
+        let error =
+            error.as_db_error().unwrap_or_else(|| panic!("not the server's error: {error}"));
         Refusal {
             sqlstate: error.code().code().to_owned(),
             message: error.message().to_owned(),

@@ -9,9 +9,7 @@ pub fn user_message(text: &str) -> String {
 
 /// `options` that tell the fake what to do, such as `[("fake_status", "402")]`.
 pub fn directives(directives: &[(&str, &str)]) -> String {
-    let metadata: serde_json::Map<_, _> = directives
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), json!(value)))
-        .collect();
+    let metadata: serde_json::Map<_, _> =
+        directives.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     json!({"metadata": metadata}).to_string()
 }

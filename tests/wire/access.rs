@@ -19,7 +19,8 @@ use hiems_tests::{Database, user_message};
 use postgres::{Client, Error, GenericClient};
 
 /// What every level may run; nothing in it costs, tells or changes anything.
-const HARMLESS: &str = "('current_principal', 'current_user_id', 'reporting_time_zone')";
+const HARMLESS: &str =
+    "('current_principal', 'current_user_id', 'has_level', 'reporting_time_zone')";
 const MY_VIEWS: [&str; 3] = ["my_usage_totals", "my_usage_by_model", "my_usage_daily"];
 const REPORTS: [&str; 6] = [
     "usage_totals",
@@ -50,10 +51,7 @@ fn count(client: &mut impl GenericClient, from: &str) -> Result<i64, Error> {
 /// The users of the ledger's rows that this session sees, in order.
 fn users_seen(client: &mut impl GenericClient) -> Vec<String> {
     client
-        .query(
-            "SELECT user_id FROM hiems.ai_usage_logs ORDER BY user_id",
-            &[],
-        )
+        .query("SELECT user_id FROM hiems.ai_usage_logs ORDER BY user_id", &[])
         .expect("the ledger can be read")
         .iter()
         .map(|row| row.get(0))
@@ -93,12 +91,8 @@ fn reads_of_relations(admin: &mut Client, schemas: &[&str]) -> Vec<String> {
 }
 
 fn statements(admin: &mut Client, sql: &str, schemas: &[&str]) -> Vec<String> {
-    let found: Vec<String> = admin
-        .query(sql, &[&schemas])
-        .expect("the catalog")
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
+    let found: Vec<String> =
+        admin.query(sql, &[&schemas]).expect("the catalog").iter().map(|row| row.get(0)).collect();
     assert!(found.len() >= 8, "{found:?}");
     found
 }

@@ -18,10 +18,7 @@ fn a_call_answers_and_is_booked() {
     assert_eq!(bill.len(), 1);
     assert_eq!(bill[0].id, id);
     let booked = client
-        .query_one(
-            "SELECT generation_id, cost_usd::text, outcome FROM hiems.ai_usage_logs",
-            &[],
-        )
+        .query_one("SELECT generation_id, cost_usd::text, outcome FROM hiems.ai_usage_logs", &[])
         .expect("one ledger row");
     assert_eq!(booked.get::<_, String>(0), id);
     assert_eq!(booked.get::<_, String>(1), cost);

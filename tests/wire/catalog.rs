@@ -38,17 +38,9 @@ fn the_extension_has_the_members_that_are_looked_at() {
         ("tables", "SELECT FROM relations WHERE relkind = 'r'", 6),
         ("views", "SELECT FROM relations WHERE relkind = 'v'", 9),
         ("functions", "SELECT FROM functions", 15),
-        (
-            "schemas",
-            "SELECT FROM members WHERE classid = 'pg_namespace'::regclass",
-            2,
-        ),
+        ("schemas", "SELECT FROM members WHERE classid = 'pg_namespace'::regclass", 2),
     ] {
-        let found = database
-            .admin()
-            .query(&format!("{MEMBERS} {query}"), &[])
-            .expect(what)
-            .len();
+        let found = database.admin().query(&format!("{MEMBERS} {query}"), &[]).expect(what).len();
         assert!(found >= at_least, "{found} {what}");
     }
     // Whatever is in the two schemas belongs to the extension.

@@ -20,21 +20,14 @@ fn canned() -> (Database<'static>, Canned) {
     let canned = Canned::start();
     let database = Database::without_key();
     database.set("hiems.base_url", &canned.base_url());
-    database
-        .admin()
-        .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-        .expect("a key");
+    database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     (database, canned)
 }
 
 /// The id of the call that DETAIL begins with.
 fn call_id(refusal: &Refusal) -> String {
-    let id = refusal
-        .detail
-        .strip_prefix("call ")
-        .and_then(|rest| rest.get(..36));
-    id.unwrap_or_else(|| panic!("DETAIL names the call: {refusal:?}"))
-        .to_owned()
+    let id = refusal.detail.strip_prefix("call ").and_then(|rest| rest.get(..36));
+    id.unwrap_or_else(|| panic!("DETAIL names the call: {refusal:?}")).to_owned()
 }
 
 /// Panics if any of the error's texts holds the key.

@@ -23,16 +23,9 @@ fn sixteen_first_calls_start_one_gateway() {
     // The log says when a worker is asked for.
     let cluster = Cluster::start(&["log_min_messages = debug1"]);
     let database = Database::on(&cluster, Config::default());
-    database
-        .admin()
-        .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-        .expect("a key");
-    let starts = || {
-        cluster
-            .log()
-            .matches("  registering background worker \"hiems gateway")
-            .count()
-    };
+    database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
+    let starts =
+        || cluster.log().matches("  registering background worker \"hiems gateway").count();
     // The gateway that sealed the key makes way, so that all calls are first ones.
     for round in 1..=5 {
         end_gateway(&database);
@@ -53,13 +46,9 @@ fn an_idle_gateway_leaves_and_the_next_call_starts_another() {
     let database = Database::without_key();
     database.set("hiems.worker_idle_timeout", "300ms");
     let mut client = database.admin();
-    client
-        .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-        .expect("a key");
+    client.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     call(&mut client, &[]).expect("an answer");
-    wait_until("the gateway has left", SOON, || {
-        database.gateways().is_empty()
-    });
+    wait_until("the gateway has left", SOON, || database.gateways().is_empty());
     // This session still holds its connection to the gateway that is gone.
     call(&mut client, &[]).expect("an answer from the next gateway");
     assert_eq!(database.fake.bill().len(), 2);
@@ -83,23 +72,14 @@ fn a_gateway_that_is_told_to_end_finishes_what_is_in_flight() {
     std::thread::scope(|scope| {
         let mut client = database.admin();
         let answer = scope.spawn(move || call(&mut client, &[("fake_delay_ms", "1000")]));
-        wait_until("the call is in flight", SOON, || {
-            database.fake.in_flight() == 1
-        });
+        wait_until("the call is in flight", SOON, || database.fake.in_flight() == 1);
         terminate(&database, pid);
         let id = answer.join().expect("no panic").expect("the answer");
         assert_eq!(database.fake.bill()[0].id, id);
     });
-    wait_until("the gateway has left", SOON, || {
-        database.gateways().is_empty()
-    });
+    wait_until("the gateway has left", SOON, || database.gateways().is_empty());
     assert_eq!(
-        database
-            .text(
-                "SELECT string_agg(outcome, ',') FROM hiems.ai_usage_logs",
-                &[]
-            )
-            .as_deref(),
+        database.text("SELECT string_agg(outcome, ',') FROM hiems.ai_usage_logs", &[]).as_deref(),
         Some("committed")
     );
 }
@@ -127,51 +107,34 @@ fn gateways_that_are_ended_again_and_again_lose_nothing() {
             }
             std::thread::park_timeout(Duration::from_millis(100));
         }
-        assert!(
-            ended.len() > 2,
-            "the gateway was ended {} times",
-            ended.len()
-        );
-        let answered: usize = callers
-            .into_iter()
-            .map(|c| c.join().expect("no panic"))
-            .sum();
+        assert!(ended.len() > 2, "the gateway was ended {} times", ended.len());
+        let answered: usize = callers.into_iter().map(|c| c.join().expect("no panic")).sum();
         assert_eq!(answered, sessions * calls, "every call was answered");
     });
     database.wait_until_booked();
     assert_eq!(database.fake.bill().len(), sessions * calls);
-    assert_eq!(
-        database.count("hiems.ai_usage_logs WHERE outcome = 'committed'"),
-        480
-    );
+    assert_eq!(database.count("hiems.ai_usage_logs WHERE outcome = 'committed'"), 480);
 }
 
 #[test]
 fn after_a_crash_what_was_in_flight_is_unknown_and_never_sent_again() {
     let mut cluster = Cluster::start(&[]);
     let database = Database::on(&cluster, Config::default());
-    database
-        .admin()
-        .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-        .expect("a key");
+    database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     let (name, fake) = database.into_parts();
     let mut client = cluster.connect(&name, "postgres");
     call(&mut client, &[]).expect("an answer");
     std::thread::scope(|scope| {
         scope.spawn(|| call(&mut client, &[("fake_delay_ms", "60000")]).expect_err("the crash"));
         let mut admin = cluster.connect(&name, "postgres");
-        wait_until(
-            "the id of the call in flight is in the journal",
-            SOON,
-            || {
-                admin
+        wait_until("the id of the call in flight is in the journal", SOON, || {
+            admin
                 .query_one(
                     "SELECT EXISTS (SELECT FROM hiems_private.calls WHERE generation_id IS NOT NULL)",
                     &[],
                 )
                 .is_ok_and(|row| row.get(0))
-            },
-        );
+        });
         cluster.stop("immediate");
     });
     cluster.restart();
@@ -213,39 +176,27 @@ fn databases_can_be_dropped_renamed_and_copied_with_the_gateway_up() {
     elsewhere
         .batch_execute(&format!("CREATE DATABASE {name}_copy TEMPLATE {name}"))
         .expect("a copy");
-    elsewhere
-        .batch_execute(&format!("DROP DATABASE {name}_copy"))
-        .expect("a drop");
+    elsewhere.batch_execute(&format!("DROP DATABASE {name}_copy")).expect("a drop");
     call(&mut database.admin(), &[]).expect("an answer");
-    elsewhere
-        .batch_execute(&format!("DROP DATABASE {name}"))
-        .expect("a drop without FORCE");
+    elsewhere.batch_execute(&format!("DROP DATABASE {name}")).expect("a drop without FORCE");
 }
 
 #[test]
 fn without_a_free_worker_slot_the_error_names_the_setting() {
     let cluster = Cluster::start(&["max_worker_processes = 0"]);
     let database = Database::on(&cluster, Config::default());
-    let refusal = database
-        .admin()
-        .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-        .refusal();
+    let refusal = database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).refusal();
     assert_eq!(refusal.sqlstate, "PT503");
     assert!(refusal.hint.contains("max_worker_processes"), "{refusal:?}");
 }
 
 fn terminate(database: &Database, pid: i32) {
-    database
-        .admin()
-        .execute("SELECT pg_terminate_backend($1)", &[&pid])
-        .expect("a signal");
+    database.admin().execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a signal");
 }
 
 fn end_gateway(database: &Database) {
     for pid in database.gateways() {
         terminate(database, pid);
     }
-    wait_until("the gateway has left", SOON, || {
-        database.gateways().is_empty()
-    });
+    wait_until("the gateway has left", SOON, || database.gateways().is_empty());
 }

@@ -54,7 +54,5 @@ fn end_gateway(database: &Database) {
             .execute("SELECT pg_terminate_backend($1)", &[&pid])
             .expect("the gateway is told to end");
     }
-    wait_until("the gateway has left", Duration::from_secs(30), || {
-        database.gateways().is_empty()
-    });
+    wait_until("the gateway has left", Duration::from_secs(30), || database.gateways().is_empty());
 }

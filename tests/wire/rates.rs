@@ -63,9 +63,7 @@ fn only_an_admin_sets_rates() {
         assert_eq!(client.query_one(set, &[]).sqlstate(), "42501", "{level}");
         database
             .admin()
-            .batch_execute(&format!(
-                "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA hiems TO {role}"
-            ))
+            .batch_execute(&format!("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA hiems TO {role}"))
             .expect("a grant");
         assert_eq!(client.query_one(set, &[]).sqlstate(), "42501", "{level}");
         let written = client.execute(
@@ -77,10 +75,7 @@ fn only_an_admin_sets_rates() {
     }
     assert_eq!(database.count("hiems_private.exchange_rates"), 0);
     let admin = database.role_with("admin");
-    database
-        .connect(&admin)
-        .query_one(set, &[])
-        .expect("a rate");
+    database.connect(&admin).query_one(set, &[]).expect("a rate");
     assert_eq!(database.count("hiems_private.exchange_rates"), 1);
 }
 
@@ -136,22 +131,13 @@ fn without_a_rate_there_is_no_sek_and_it_is_counted() {
         SELECT concat_ws(' ', calls, cost_usd, coalesce(cost_sek::text, 'NULL'),
                          calls_without_rate, calls_without_cost)
         FROM hiems.usage_totals";
-    assert_eq!(
-        database.text(totals, &[]).as_deref(),
-        Some("1 0.25 NULL 1 0")
-    );
+    assert_eq!(database.text(totals, &[]).as_deref(), Some("1 0.25 NULL 1 0"));
     set_rate(&mut client, "10", -1, "Riksbanken");
     call(&mut client, &cost("0.75")).expect("an answer");
-    assert_eq!(
-        database.text(totals, &[]).as_deref(),
-        Some("2 1.00 7.50 1 0")
-    );
+    assert_eq!(database.text(totals, &[]).as_deref(), Some("2 1.00 7.50 1 0"));
     // What has no cost lacks no rate.
     call(&mut client, &directives(&[("fake_no_usage", "true")])).expect("an answer");
-    assert_eq!(
-        database.text(totals, &[]).as_deref(),
-        Some("3 1.00 7.50 1 1")
-    );
+    assert_eq!(database.text(totals, &[]).as_deref(), Some("3 1.00 7.50 1 1"));
 }
 
 #[test]

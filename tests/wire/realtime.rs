@@ -20,10 +20,7 @@ impl Listener {
     /// All that was told since the last time: messages come in the order of commits, so those before
     /// one of the test's own are all there are.
     fn heard(&mut self, database: &Database) -> Vec<String> {
-        database
-            .admin()
-            .batch_execute("NOTIFY hiems_usage, 'end'")
-            .expect("a message");
+        database.admin().batch_execute("NOTIFY hiems_usage, 'end'").expect("a message");
         let mut heard = Vec::new();
         let mut notifications = self.0.notifications();
         let mut next = notifications.timeout_iter(Duration::from_secs(30));
@@ -41,21 +38,15 @@ impl Listener {
 /// A message's count and ids; it has nothing else but its version.
 fn read(payload: &str) -> (i64, Vec<String>) {
     let message: Value = serde_json::from_str(payload).expect("JSON");
-    let mut names: Vec<&str> = message
-        .as_object()
-        .expect("an object")
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let mut names: Vec<&str> =
+        message.as_object().expect("an object").keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["count", "ids", "v"], "{payload}");
     assert_eq!(message["v"], 1);
     let ids = message["ids"].as_array().expect("ids");
     (
         message["count"].as_i64().expect("a count"),
-        ids.iter()
-            .map(|id| id.as_str().expect("an id").to_owned())
-            .collect(),
+        ids.iter().map(|id| id.as_str().expect("an id").to_owned()).collect(),
     )
 }
 
@@ -95,10 +86,7 @@ fn a_committed_call_is_told_once_with_its_id() {
     let mut client = database.admin();
     let mut transaction = client.transaction().expect("a transaction");
     call(&mut transaction, "hello", "u");
-    assert!(
-        listener.heard(&database).is_empty(),
-        "told before the commit"
-    );
+    assert!(listener.heard(&database).is_empty(), "told before the commit");
     transaction.commit().expect("a commit");
     database.wait_until_booked();
     let heard = listener.heard(&database);
@@ -130,11 +118,7 @@ fn two_calls_of_one_transaction_are_both_told() {
     call(&mut transaction, "hello", "u");
     transaction.commit().expect("a commit");
     database.wait_until_booked();
-    let messages: Vec<_> = listener
-        .heard(&database)
-        .iter()
-        .map(|told| read(told))
-        .collect();
+    let messages: Vec<_> = listener.heard(&database).iter().map(|told| read(told)).collect();
     assert_eq!(messages.iter().map(|(count, _)| count).sum::<i64>(), 2);
     let mut told: Vec<String> = messages.into_iter().flat_map(|(_, ids)| ids).collect();
     told.sort_unstable();
@@ -146,17 +130,8 @@ fn many_rows_are_counted_and_some_named_within_the_limit() {
     let database = Database::without_key();
     let mut listener = Listener::of(&database);
     let mut admin = database.admin();
-    for (rows, named) in [
-        (1, 1),
-        (99, 99),
-        (100, 100),
-        (101, 100),
-        (250, 100),
-        (5_000, 100),
-    ] {
-        admin
-            .batch_execute(&format!("LOAD 'hiems'; {}", insert(rows)))
-            .expect("rows");
+    for (rows, named) in [(1, 1), (99, 99), (100, 100), (101, 100), (250, 100), (5_000, 100)] {
+        admin.batch_execute(&format!("LOAD 'hiems'; {}", insert(rows))).expect("rows");
         let heard = listener.heard(&database);
         assert_eq!(heard.len(), 1, "{rows}");
         assert!(heard[0].len() < 8_000, "{} octets", heard[0].len());
@@ -185,12 +160,8 @@ fn an_insert_of_nothing_tells_nothing() {
     let database = Database::without_key();
     let mut listener = Listener::of(&database);
     let mut admin = database.admin();
-    admin
-        .batch_execute(&format!("LOAD 'hiems'; {}", insert(0)))
-        .expect("no rows");
-    admin
-        .batch_execute(&format!("BEGIN; {}; ROLLBACK", insert(3)))
-        .expect("no rows");
+    admin.batch_execute(&format!("LOAD 'hiems'; {}", insert(0))).expect("no rows");
+    admin.batch_execute(&format!("BEGIN; {}; ROLLBACK", insert(3))).expect("no rows");
     assert!(listener.heard(&database).is_empty());
 }
 
@@ -200,10 +171,7 @@ fn off_is_silent() {
     database.set("hiems.notify", "off");
     // The gateway that is there began before; it books what is rolled back.
     for pid in database.gateways() {
-        database
-            .admin()
-            .execute("SELECT pg_terminate_backend($1)", &[&pid])
-            .expect("told to end");
+        database.admin().execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("told to end");
     }
     hiems_tests::wait_until("it has left", Duration::from_secs(30), || {
         database.gateways().is_empty()
@@ -277,9 +245,8 @@ fn a_listener_reads_the_rows_under_its_own_rights() {
     let heard = listener.heard(&database);
     assert_eq!(heard.len(), 1);
     let id = &read(&heard[0]).1[0];
-    let read = listener.0.query(
-        "SELECT cost_usd::text FROM hiems.ai_usage_logs WHERE id::text = $1",
-        &[id],
-    );
+    let read = listener
+        .0
+        .query("SELECT cost_usd::text FROM hiems.ai_usage_logs WHERE id::text = $1", &[id]);
     assert_eq!(read.sqlstate(), "42501");
 }

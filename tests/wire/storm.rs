@@ -53,11 +53,8 @@ impl Ending {
 
 const CALL: &str = "hiems.submit_prompt($1, $2::text::jsonb, \"user\" => $3, use_case => 'storm', \
                     options => $4::text::jsonb)";
-const MODELS: [&str; 3] = [
-    "openai/gpt-4o-mini",
-    "anthropic/claude-sonnet-4.5",
-    "meta-llama/llama-3.3-70b-instruct:free",
-];
+const MODELS: [&str; 3] =
+    ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4.5", "meta-llama/llama-3.3-70b-instruct:free"];
 
 struct Session<'a> {
     database: &'a Database<'static>,
@@ -115,20 +112,13 @@ impl Session<'_> {
             }
             Ending::CancelMidCall => {
                 let broken = self.break_off("pg_cancel_backend", &label, &select, &arguments);
-                assert_eq!(
-                    broken.code().map(|code| code.code()),
-                    Some("57014"),
-                    "{label}"
-                );
+                assert_eq!(broken.code().map(|code| code.code()), Some("57014"), "{label}");
             }
             Ending::TerminateMidCall => {
                 let broken = self.break_off("pg_terminate_backend", &label, &select, &arguments);
                 // The client shows the FATAL, or the end of the stream behind it.
                 let sqlstate = broken.code().map(|code| code.code());
-                assert!(
-                    broken.is_closed() || sqlstate == Some("57P01"),
-                    "{label}: {broken}"
-                );
+                assert!(broken.is_closed() || sqlstate == Some("57P01"), "{label}: {broken}");
                 self.client = self.database.admin();
             }
         }
@@ -142,11 +132,7 @@ impl Session<'_> {
         select: &str,
         arguments: &[&(dyn ToSql + Sync)],
     ) -> postgres::Error {
-        let pid: i32 = self
-            .client
-            .query_one("SELECT pg_backend_pid()", &[])
-            .expect("a pid")
-            .get(0);
+        let pid: i32 = self.client.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
         let database = self.database;
         std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -156,9 +142,7 @@ impl Session<'_> {
                 let act = format!("SELECT {function}($1)");
                 database.admin().execute(&act, &[&pid]).expect("a signal");
             });
-            self.client
-                .execute(select, arguments)
-                .expect_err("the call is broken off")
+            self.client.execute(select, arguments).expect_err("the call is broken off")
         })
     }
 }
@@ -174,11 +158,7 @@ fn the_ledger_equals_the_bill() {
     let database = Database::new();
     std::thread::scope(|scope| {
         for number in 0..SESSIONS {
-            let session = Session {
-                database: &database,
-                client: database.admin(),
-                number,
-            };
+            let session = Session { database: &database, client: database.admin(), number };
             scope.spawn(|| session.run());
         }
     });
@@ -210,14 +190,8 @@ fn the_ledger_equals_the_bill() {
         for call in 0..CALLS {
             let label = label(session, call);
             let ending = Ending::of(session, call);
-            let row = rows
-                .remove(&label)
-                .unwrap_or_else(|| panic!("{label} {ending:?}: no row"));
-            assert_eq!(
-                row.get::<_, String>(1),
-                ending.outcome(),
-                "{label} {ending:?}"
-            );
+            let row = rows.remove(&label).unwrap_or_else(|| panic!("{label} {ending:?}: no row"));
+            assert_eq!(row.get::<_, String>(1), ending.outcome(), "{label} {ending:?}");
             if ending == Ending::HttpError {
                 assert_eq!(row.get::<_, Option<String>>(2), None, "{label}");
                 assert_eq!(row.get::<_, String>(3), "0", "{label}");
@@ -229,12 +203,7 @@ fn the_ledger_equals_the_bill() {
             assert_eq!(row.get::<_, String>(2), billed.id, "{label}");
             assert_eq!(row.get::<_, String>(4), "billed", "{label}");
             let cost: String = row.get(3);
-            assert_eq!(
-                cost,
-                numeric(&mut admin, &billed.cost),
-                "{label}: {}",
-                billed.cost
-            );
+            assert_eq!(cost, numeric(&mut admin, &billed.cost), "{label}: {}", billed.cost);
             let tokens = [
                 billed.prompt_tokens,
                 billed.completion_tokens,
@@ -242,11 +211,7 @@ fn the_ledger_equals_the_bill() {
                 billed.reasoning_tokens,
             ];
             for (column, tokens) in (5..).zip(tokens) {
-                assert_eq!(
-                    row.get::<_, i64>(column),
-                    tokens as i64,
-                    "{label}, column {column}"
-                );
+                assert_eq!(row.get::<_, i64>(column), tokens as i64, "{label}, column {column}");
             }
             assert_eq!(row.get::<_, String>(9), billed.model, "{label}");
             assert_eq!(row.get::<_, String>(10), billed.provider, "{label}");
@@ -255,10 +220,7 @@ fn the_ledger_equals_the_bill() {
     assert!(rows.is_empty(), "rows of no call: {:?}", rows.keys());
 
     // The sum of the bill, added up by PostgreSQL from the literal tokens.
-    let costs: Vec<String> = bill
-        .values()
-        .map(|generation| generation.cost.clone())
-        .collect();
+    let costs: Vec<String> = bill.values().map(|generation| generation.cost.clone()).collect();
     let equal: bool = admin
         .query_one(
             "SELECT (SELECT sum(c::numeric) FROM unnest($1::text[]) AS c) = t.cost_usd
@@ -272,10 +234,7 @@ fn the_ledger_equals_the_bill() {
         )
         .expect("the sums")
         .get(0);
-    assert!(
-        equal,
-        "the views, the ledger and the bill do not have the same sum"
-    );
+    assert!(equal, "the views, the ledger and the bill do not have the same sum");
 }
 
 /// How many calls end in each way.
@@ -291,8 +250,5 @@ fn mix() -> std::collections::BTreeMap<Ending, usize> {
 
 /// How PostgreSQL writes a token as numeric.
 fn numeric(admin: &mut Client, token: &str) -> String {
-    admin
-        .query_one("SELECT ($1::text)::numeric::text", &[&token])
-        .expect("a numeric")
-        .get(0)
+    admin.query_one("SELECT ($1::text)::numeric::text", &[&token]).expect("a numeric").get(0)
 }

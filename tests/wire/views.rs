@@ -52,13 +52,7 @@ fn insert(database: &Database, columns: &str, values: &str) {
 fn call(client: &mut Client, model: &str, user: &str, case: Option<&str>, wishes: &[(&str, &str)]) {
     let answer = client.query_one(
         "SELECT hiems.submit_prompt($1, $2::text::jsonb, $3, $4, options => $5::text::jsonb)::text",
-        &[
-            &model,
-            &user_message("hello"),
-            &user,
-            &case,
-            &directives(wishes),
-        ],
+        &[&model, &user_message("hello"), &user, &case, &directives(wishes)],
     );
     let fails = wishes.iter().any(|(wish, _)| *wish == "fake_status");
     assert_eq!(answer.is_err(), fails);

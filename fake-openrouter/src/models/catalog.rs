@@ -25,11 +25,7 @@ impl Model {
         let price = |text: &str| text.parse().unwrap_or(0.0);
         Offer {
             permaslug: self.permaslug.to_owned(),
-            providers: self
-                .providers
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect(),
+            providers: self.providers.iter().map(|name| (*name).to_owned()).collect(),
             prices: Prices {
                 prompt: price(self.prompt),
                 completion: price(self.completion),

@@ -16,11 +16,7 @@ pub(crate) fn sample(
     retry_after: Option<u64>,
 ) -> Refusal {
     if status.as_u16() == 524 {
-        return Refusal {
-            status,
-            body: Body::EdgePage(EDGE_TIMEOUT),
-            retry_after: None,
-        };
+        return Refusal { status, body: Body::EdgePage(EDGE_TIMEOUT), retry_after: None };
     }
     let (message, metadata) = wording(status, model, provider);
     let mut refusal = Refusal::new(status, &message, Some(metadata));
@@ -43,11 +39,7 @@ fn wording(status: StatusCode, model: &str, provider: &str) -> (String, Value) {
     match status.as_u16() {
         400 => (
             "Provider returned error".into(),
-            upstream(
-                "invalid_request",
-                "invalid_request_error",
-                "invalid value for a parameter",
-            ),
+            upstream("invalid_request", "invalid_request_error", "invalid value for a parameter"),
         ),
         401 => ("User not found.".into(), plain("authentication")),
         402 => (
@@ -67,18 +59,9 @@ fn wording(status: StatusCode, model: &str, provider: &str) -> (String, Value) {
                 "model_slug": model,
             }),
         ),
-        404 => (
-            format!("No endpoints found for {model}."),
-            plain("not_found"),
-        ),
-        408 => (
-            "Operation timed out. Please try again later.".into(),
-            plain("timeout"),
-        ),
-        413 => (
-            "Request payload too large".into(),
-            plain("payload_too_large"),
-        ),
+        404 => (format!("No endpoints found for {model}."), plain("not_found")),
+        408 => ("Operation timed out. Please try again later.".into(), plain("timeout")),
+        413 => ("Request payload too large".into(), plain("payload_too_large")),
         422 => ("Invalid argument".into(), plain("unprocessable")),
         429 => (
             "Provider returned error".into(),

@@ -26,10 +26,7 @@ pub(super) async fn key(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -
     let periods = Periods::at(OffsetDateTime::now_utc());
     let charged = Sums::of(&billed, &periods, |generation| Some(&generation.cost));
     let own = Sums::of(&billed, &periods, |generation| {
-        generation
-            .upstream_cost
-            .as_ref()
-            .filter(|_| generation.is_byok)
+        generation.upstream_cost.as_ref().filter(|_| generation.is_byok)
     });
     super::json(&Data {
         data: Key {
@@ -87,9 +84,7 @@ impl Sums {
         amount: impl Fn(&Generation) -> Option<&String>,
     ) -> Self {
         let since = |start: i64| {
-            let period = billed
-                .iter()
-                .filter(|generation| generation.created >= start);
+            let period = billed.iter().filter(|generation| generation.created >= start);
             money::sum(period.filter_map(&amount).map(String::as_str))
         };
         Self {
@@ -105,12 +100,7 @@ impl Sums {
 fn label(key: &str) -> String {
     let characters: Vec<char> = key.chars().collect();
     let tail = &characters[characters.len().saturating_sub(3)..];
-    characters
-        .iter()
-        .take(12)
-        .chain(&['.'; 3])
-        .chain(tail)
-        .collect()
+    characters.iter().take(12).chain(&['.'; 3]).chain(tail).collect()
 }
 
 /// `()` fields are always null here.

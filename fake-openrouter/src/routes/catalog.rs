@@ -27,11 +27,7 @@ pub(super) async fn list() -> Response {
 }
 
 fn entry(model: &Model) -> Value {
-    let modalities: &[&str] = if model.sees_images {
-        &["text", "image"]
-    } else {
-        &["text"]
-    };
+    let modalities: &[&str] = if model.sees_images { &["text", "image"] } else { &["text"] };
     let mut pricing = json!({
         "prompt": model.prompt,
         "completion": model.completion,

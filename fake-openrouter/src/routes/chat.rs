@@ -32,11 +32,8 @@ pub(super) async fn complete(Shared(state): Shared<Arc<State>>, request: Request
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
     let Ok(bytes) = to_bytes(body, LARGEST_BODY).await else {
-        let refusal = Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "Request payload too large",
-            None,
-        );
+        let refusal =
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "Request payload too large", None);
         record(&state, &headers, Value::Null, refusal.status(), None);
         return refusal.into_response();
     };
@@ -112,10 +109,7 @@ fn record(state: &State, headers: &HeaderMap, body: Value, status: u16, id: Opti
         |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     state.bill.received(ReceivedRequest {
         key: auth::bearer(headers).unwrap_or_default().to_owned(),
-        headers: headers
-            .iter()
-            .map(|(name, value)| (name.to_string(), text(value)))
-            .collect(),
+        headers: headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
         body,
         status,
         generation_id: id,

@@ -29,9 +29,7 @@ pub(super) async fn show(
             .into_response();
     };
     match state.bill.settled(id, state.config.generation_lag) {
-        Some(generation) => json(&Data {
-            data: Record::of(&generation),
-        }),
+        Some(generation) => json(&Data { data: Record::of(&generation) }),
         None => Refusal::not_found(&format!("Generation {id} not found")).into_response(),
     }
 }
@@ -99,10 +97,7 @@ struct Attempt<'a> {
 impl<'a> Record<'a> {
     fn of(generation: &'a Generation) -> Self {
         // Unlike the response's own figure, this one is filled only for the caller's own keys.
-        let upstream_cost = generation
-            .upstream_cost
-            .as_deref()
-            .filter(|_| generation.is_byok);
+        let upstream_cost = generation.upstream_cost.as_deref().filter(|_| generation.is_byok);
         Self {
             id: &generation.id,
             request_id: &generation.request_id,

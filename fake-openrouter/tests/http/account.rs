@@ -10,51 +10,33 @@ use crate::client::{Exchange, ask, get, order, start};
 #[test]
 fn a_generation_can_be_looked_up() {
     let fake = start();
-    let mut body = order(
-        "anthropic/claude-haiku-4.5",
-        json!({ "fake_cost": "4.2E-7" }),
-    );
+    let mut body = order("anthropic/claude-haiku-4.5", json!({ "fake_cost": "4.2E-7" }));
     body["user"] = json!("user-7");
     body["session_id"] = json!("session-9");
     ask(&fake, &body);
     let billed = &fake.bill()[0];
     let reply = get(&fake, &format!("/generation?id={}", billed.id));
     assert_eq!(reply.status, 200);
-    assert!(
-        reply
-            .body
-            .contains("\"total_cost\":4.2E-7,\"usage\":4.2E-7,"),
-        "{}",
-        reply.body
-    );
+    assert!(reply.body.contains("\"total_cost\":4.2E-7,\"usage\":4.2E-7,"), "{}", reply.body);
     let data = &reply.json()["data"];
     assert_eq!(data["model"], "anthropic/claude-4.5-haiku-20251001");
     assert_eq!(data["external_user"], "user-7");
     assert_eq!(data["session_id"], "session-9");
     assert_eq!(data["native_tokens_prompt"], billed.prompt_tokens);
     assert_eq!(data["native_tokens_completion"], billed.completion_tokens);
-    assert_ne!(
-        data["tokens_prompt"], billed.prompt_tokens,
-        "normalised counts differ"
-    );
+    assert_ne!(data["tokens_prompt"], billed.prompt_tokens, "normalised counts differ");
     assert_eq!(data["upstream_inference_cost"].to_string(), "0");
     assert_eq!(data["cancelled"], false);
 
     let missing = get(&fake, "/generation?id=gen-1-none");
     assert_eq!(missing.status, 404);
-    assert_eq!(
-        missing.json()["error"]["message"],
-        "Generation gen-1-none not found"
-    );
+    assert_eq!(missing.json()["error"]["message"], "Generation gen-1-none not found");
     assert_eq!(get(&fake, "/generation").status, 400);
 }
 
 #[test]
 fn a_generation_is_unknown_until_the_lag_is_over() {
-    let config = Config {
-        generation_lag: Duration::from_secs(3600),
-        ..Config::default()
-    };
+    let config = Config { generation_lag: Duration::from_secs(3600), ..Config::default() };
     let fake = Fake::start(config).expect("the fake starts");
     ask(&fake, &order("openai/gpt-4o", json!({})));
     let id = &fake.bill()[0].id;
@@ -67,27 +49,13 @@ fn a_key_sums_exactly_what_it_was_billed() {
     for cost in ["0.0076509169000000005", "4.2e-7", "0.1", "0.2", "0"] {
         ask(&fake, &order("openai/gpt-4o", json!({ "fake_cost": cost })));
     }
-    ask(
-        &fake,
-        &order("openai/gpt-4o", json!({ "fake_byok": "true" })),
-    );
+    ask(&fake, &order("openai/gpt-4o", json!({ "fake_byok": "true" })));
     let other = order("openai/gpt-4o", json!({ "fake_cost": "5" })).to_string();
-    Exchange::open(
-        &fake,
-        "POST",
-        "/chat/completions",
-        Some("sk-or-v1-other"),
-        &other,
-    )
-    .reply();
+    Exchange::open(&fake, "POST", "/chat/completions", Some("sk-or-v1-other"), &other).reply();
 
     let data: Value = get(&fake, "/key").json()["data"].take();
     for counter in ["usage", "usage_monthly"] {
-        assert_eq!(
-            data[counter].to_string(),
-            "0.3076513369000000005",
-            "{counter}"
-        );
+        assert_eq!(data[counter].to_string(), "0.3076513369000000005", "{counter}");
     }
     let upstream = fake.bill()[5].upstream_cost.clone().unwrap_or_default();
     assert_eq!(data["byok_usage"].to_string(), upstream);
@@ -99,10 +67,7 @@ fn a_key_sums_exactly_what_it_was_billed() {
 fn models_have_prices_as_strings() {
     let fake = start();
     let models = get(&fake, "/models").json();
-    let model = models["data"]
-        .as_array()
-        .and_then(|list| list.first())
-        .expect("a model");
+    let model = models["data"].as_array().and_then(|list| list.first()).expect("a model");
     assert_eq!(model["id"], "openai/gpt-4o-mini");
     assert_eq!(model["canonical_slug"], "openai/gpt-4o-mini-2024-07-18");
     assert_eq!(model["pricing"]["prompt"], "0.00000015");

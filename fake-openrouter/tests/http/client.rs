@@ -26,14 +26,7 @@ pub fn order(model: &str, metadata: Value) -> Value {
 }
 
 pub fn ask(fake: &Fake, body: &Value) -> Reply {
-    Exchange::open(
-        fake,
-        "POST",
-        "/chat/completions",
-        Some(KEY),
-        &body.to_string(),
-    )
-    .reply()
+    Exchange::open(fake, "POST", "/chat/completions", Some(KEY), &body.to_string()).reply()
 }
 
 pub fn get(fake: &Fake, path: &str) -> Reply {
@@ -58,10 +51,7 @@ pub struct Reply {
 
 impl Reply {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     pub fn json(&self) -> Value {
@@ -75,17 +65,12 @@ pub struct Exchange(BufReader<TcpStream>);
 impl Exchange {
     pub fn open(fake: &Fake, method: &str, path: &str, key: Option<&str>, body: &str) -> Self {
         let url = fake.base_url();
-        let (host, prefix) = url
-            .trim_start_matches("http://")
-            .split_once('/')
-            .expect("the URL has a path");
+        let (host, prefix) =
+            url.trim_start_matches("http://").split_once('/').expect("the URL has a path");
         let stream = TcpStream::connect(host).expect("the fake listens");
-        stream
-            .set_read_timeout(Some(DEADLINE))
-            .expect("a timeout can be set");
-        let authorization = key
-            .map(|key| format!("Authorization: Bearer {key}\r\n"))
-            .unwrap_or_default();
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+        let authorization =
+            key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
         let length = body.len();
         write!(
             &stream,
@@ -98,11 +83,7 @@ impl Exchange {
 
     /// Status and headers; the body stays unread.
     pub fn head(&mut self) -> (u16, Vec<(String, String)>) {
-        let status = self
-            .line()
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok());
+        let status = self.line().split(' ').nth(1).and_then(|code| code.parse().ok());
         let headers = std::iter::from_fn(|| {
             let line = self.line();
             let (name, value) = line.split_once(": ")?;
@@ -125,19 +106,13 @@ impl Exchange {
         let (status, headers) = self.head();
         let chunked = headers.iter().any(|(name, _)| name == "transfer-encoding");
         let body = if chunked {
-            std::iter::repeat_with(|| self.chunk())
-                .take_while(|chunk| !chunk.is_empty())
-                .collect()
+            std::iter::repeat_with(|| self.chunk()).take_while(|chunk| !chunk.is_empty()).collect()
         } else {
             let mut body = String::new();
             self.0.read_to_string(&mut body).expect("a whole body");
             body
         };
-        Reply {
-            status,
-            headers,
-            body,
-        }
+        Reply { status, headers, body }
     }
 
     fn line(&mut self) -> String {

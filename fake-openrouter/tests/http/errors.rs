@@ -8,20 +8,14 @@ fn assert_envelope(reply: &Reply, status: u16) {
     assert_eq!(reply.status, status, "{}", reply.body);
     let error = &reply.json()["error"];
     assert_eq!(error["code"], status);
-    assert!(
-        error["message"]
-            .as_str()
-            .is_some_and(|message| !message.is_empty())
-    );
+    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()));
     assert_eq!(reply.header("x-generation-id"), None);
 }
 
 #[test]
 fn each_status_can_be_asked_for() {
     let fake = start();
-    let statuses = [
-        400, 401, 402, 403, 404, 408, 413, 418, 422, 429, 500, 502, 503, 529,
-    ];
+    let statuses = [400, 401, 402, 403, 404, 408, 413, 418, 422, 429, 500, 502, 503, 529];
     for status in statuses {
         let metadata = json!({ "fake_status": status.to_string(), "fake_retry_after": "7" });
         let reply = ask(&fake, &order("openai/gpt-4o", metadata));
@@ -31,11 +25,7 @@ fn each_status_can_be_asked_for() {
         assert_eq!(reply.header("retry-after"), retry_after, "{status}");
     }
     assert!(fake.bill().is_empty());
-    let seen: Vec<u16> = fake
-        .requests()
-        .iter()
-        .map(|request| request.status)
-        .collect();
+    let seen: Vec<u16> = fake.requests().iter().map(|request| request.status).collect();
     assert_eq!(seen, statuses);
     assert_eq!(fake.in_flight(), 0);
     fake.clear();
@@ -45,16 +35,9 @@ fn each_status_can_be_asked_for() {
 #[test]
 fn the_edge_answers_its_timeout_in_html() {
     let fake = start();
-    let reply = ask(
-        &fake,
-        &order("openai/gpt-4o", json!({ "fake_status": "524" })),
-    );
+    let reply = ask(&fake, &order("openai/gpt-4o", json!({ "fake_status": "524" })));
     assert_eq!(reply.status, 524);
-    assert!(
-        reply
-            .header("content-type")
-            .is_some_and(|kind| kind.starts_with("text/html"))
-    );
+    assert!(reply.header("content-type").is_some_and(|kind| kind.starts_with("text/html")));
     assert_eq!(reply.header("server"), Some("cloudflare"));
     assert!(reply.body.starts_with("<!DOCTYPE html>"));
 }
@@ -80,16 +63,10 @@ fn requests_that_make_no_sense_are_refused() {
     }
     let reply = Exchange::open(&fake, "POST", "/chat/completions", Some(KEY), "{oops").reply();
     assert_envelope(&reply, 400);
-    assert_eq!(
-        fake.requests().last().map(|request| request.body.clone()),
-        Some(json!("{oops"))
-    );
+    assert_eq!(fake.requests().last().map(|request| request.body.clone()), Some(json!("{oops")));
 
     let reply = ask(&fake, &order("gpt-4o", json!({})));
-    assert_eq!(
-        reply.json()["error"]["message"],
-        "gpt-4o is not a valid model ID"
-    );
+    assert_eq!(reply.json()["error"]["message"], "gpt-4o is not a valid model ID");
     assert!(fake.bill().is_empty());
 }
 

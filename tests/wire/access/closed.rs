@@ -19,9 +19,7 @@ fn a_role_without_a_level_reads_and_calls_nothing() {
     }
     // The schemas' own closedness is not all that holds.
     admin
-        .batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA hiems, hiems_private TO {stranger}"
-        ))
+        .batch_execute(&format!("GRANT USAGE ON SCHEMA hiems, hiems_private TO {stranger}"))
         .expect("a grant");
     for sql in &tries {
         assert_eq!(client.query(sql.as_str(), &[]).sqlstate(), "42501", "{sql}");
@@ -47,10 +45,7 @@ fn grants_by_hand_let_nobody_call() {
     }
     let refusal = call(&mut client, "").refusal();
     assert_eq!(refusal.sqlstate, "42501");
-    assert_eq!(
-        refusal.message,
-        "permission denied: this needs the level \"caller\""
-    );
+    assert_eq!(refusal.message, "permission denied: this needs the level \"caller\"");
     assert_eq!(database.fake.requests().len(), 2);
 }
 
@@ -114,10 +109,8 @@ fn grants_by_hand_change_no_row() {
     }
     assert_eq!(database.count("hiems.ai_usage_logs"), 2);
     assert_eq!(
-        database.text(
-            "SELECT sum(cost_usd)::text FROM hiems.ai_usage_logs WHERE cost_usd > 0",
-            &[]
-        ),
+        database
+            .text("SELECT sum(cost_usd)::text FROM hiems.ai_usage_logs WHERE cost_usd > 0", &[]),
         database.text("SELECT sum(cost_usd)::text FROM hiems.ai_usage_logs", &[])
     );
 }
@@ -169,10 +162,7 @@ fn nobody_puts_a_trigger_or_a_rule_on_the_ledger() {
     // Whether it is refused here or at the call: it never runs.
     let _ = call(&mut caller, "");
     assert_eq!(
-        database.text(
-            "SELECT rolcreaterole::text FROM pg_roles WHERE rolname = $1",
-            &[&careless]
-        ),
+        database.text("SELECT rolcreaterole::text FROM pg_roles WHERE rolname = $1", &[&careless]),
         Some("false".to_owned()),
         "a planted trigger ran as a superuser"
     );

@@ -39,10 +39,7 @@ fn every_text_of_a_call_is_only_text() {
             .expect("a row");
         assert!(booked.get::<_, bool>(0), "{text}");
         client
-            .query_one(
-                "SELECT hiems.complete($1, 'openai/gpt-4o-mini', $1, $1)",
-                &[&text],
-            )
+            .query_one("SELECT hiems.complete($1, 'openai/gpt-4o-mini', $1, $1)", &[&text])
             .expect("an answer");
         // No model is called so; what it says is an error, and no SQL.
         let refused = client.query_one("SELECT hiems.complete('hello', $1)", &[&text]);
@@ -64,16 +61,9 @@ fn every_text_of_the_administration_is_only_text() {
             ("SELECT hiems.set_api_key($1)", "22023"),
             ("SELECT hiems.set_api_key('sk-or-v1-x', 'k', $1)", "22023"),
             ("SELECT hiems.drop_api_key($1)", "PT404"),
-            (
-                "SELECT hiems.set_exchange_rate($1, 10, current_date, 's')",
-                "22023",
-            ),
+            ("SELECT hiems.set_exchange_rate($1, 10, current_date, 's')", "22023"),
         ] {
-            assert_eq!(
-                admin.execute(sql, &[&text]).sqlstate(),
-                sqlstate,
-                "{sql} {text}"
-            );
+            assert_eq!(admin.execute(sql, &[&text]).sqlstate(), sqlstate, "{sql} {text}");
         }
         for sql in [
             "SELECT hiems.grant_user_access($1, 'caller')",
@@ -109,14 +99,10 @@ fn a_role_with_an_odd_name_is_a_role() {
     {
         let role = format!("{}_{place} {odd}", database.name);
         let quoted = role.replace('"', "\"\"");
-        admin
-            .batch_execute(&format!("CREATE ROLE \"{quoted}\" LOGIN"))
-            .expect("a role");
+        admin.batch_execute(&format!("CREATE ROLE \"{quoted}\" LOGIN")).expect("a role");
         let mut client = database.connect(&role);
         for level in ["caller", "reader", "admin"] {
-            admin
-                .execute("SELECT hiems.grant_access($1, $2)", &[&role, &level])
-                .expect("a level");
+            admin.execute("SELECT hiems.grant_access($1, $2)", &[&role, &level]).expect("a level");
         }
         call(&mut client, "").expect("an answer");
         let own = client
@@ -127,18 +113,14 @@ fn a_role_with_an_odd_name_is_a_role() {
             )
             .expect("the ledger");
         assert_eq!(own.get::<_, i64>(0), 1, "{role}");
-        client
-            .execute("SELECT hiems.set_api_key($1, 'odd')", &[&KEY])
-            .expect("a key");
+        client.execute("SELECT hiems.set_api_key($1, 'odd')", &[&KEY]).expect("a key");
         let taken: bool = admin
             .query_one("SELECT hiems.revoke_access($1)", &[&role])
             .expect("a level is taken")
             .get(0);
         assert!(taken, "{role}");
         assert_eq!(call(&mut client, "").sqlstate(), "42501", "{role}");
-        admin
-            .batch_execute(&format!("DROP ROLE \"{quoted}\""))
-            .expect("nothing of it is left");
+        admin.batch_execute(&format!("DROP ROLE \"{quoted}\"")).expect("nothing of it is left");
     }
 }
 
@@ -168,9 +150,7 @@ fn no_setting_of_a_session_changes_what_is_booked() {
         "hiems.reporting_time_zone = 'Pacific/Apia'",
     ] {
         let mut client = database.connect(&role);
-        client
-            .batch_execute(&format!("SET {setting}"))
-            .expect(setting);
+        client.batch_execute(&format!("SET {setting}")).expect(setting);
         let id = call(&mut client, "").expect(setting);
         let bill = database.fake.generation(&id).expect("a generation");
         let booked = database.text(
@@ -179,22 +159,11 @@ fn no_setting_of_a_session_changes_what_is_booked() {
                               created_at BETWEEN now() - interval '1 hour' AND now(),
                               booked_at BETWEEN created_at AND now())
              FROM hiems.ai_usage_logs WHERE generation_id = $1",
-            &[
-                &id,
-                &bill.cost,
-                &(bill.prompt_tokens as i64),
-                &(bill.completion_tokens as i64),
-            ],
+            &[&id, &bill.cost, &(bill.prompt_tokens as i64), &(bill.completion_tokens as i64)],
         );
-        assert_eq!(
-            booked,
-            Some(format!("t t t role:{role} committed f t t")),
-            "{setting}"
-        );
+        assert_eq!(booked, Some(format!("t t t role:{role} committed f t t")), "{setting}");
         let mut client = database.connect(&admin_role);
-        client
-            .batch_execute(&format!("SET {setting}"))
-            .expect(setting);
+        client.batch_execute(&format!("SET {setting}")).expect(setting);
         client
             .batch_execute(
                 "SELECT hiems.set_api_key('sk-or-v1-set-under-it');

@@ -27,13 +27,7 @@ fn assert_administers_nothing(database: &mut Database, client: &mut Client) {
 }
 
 fn assert_reads_no_private_table(client: &mut Client) {
-    for table in [
-        "access",
-        "api_keys",
-        "calls",
-        "exchange_rates",
-        "installation",
-    ] {
+    for table in ["access", "api_keys", "calls", "exchange_rates", "installation"] {
         let read = count(client, &format!("hiems_private.{table}"));
         assert_eq!(read.sqlstate(), "42501", "{table}");
     }
@@ -44,10 +38,7 @@ fn a_caller_calls_and_sees_its_own_rows() {
     let (mut database, mut caller) = with_two_rows();
     assert_eq!(users_seen(&mut caller), ["mine"]);
     for view in MY_VIEWS {
-        let calls = text(
-            &mut caller,
-            &format!("SELECT sum(calls)::text FROM hiems.{view}"),
-        );
+        let calls = text(&mut caller, &format!("SELECT sum(calls)::text FROM hiems.{view}"));
         assert_eq!(calls.as_deref(), Some("1"), "{view}");
     }
     // What all cost is for readers; if a caller may look at all, it finds its own.
@@ -58,10 +49,7 @@ fn a_caller_calls_and_sees_its_own_rows() {
         }
     }
     let answer = caller
-        .query_one(
-            "SELECT hiems.complete('Say hello.', 'openai/gpt-4o-mini')",
-            &[],
-        )
+        .query_one("SELECT hiems.complete('Say hello.', 'openai/gpt-4o-mini')", &[])
         .expect("an answer");
     assert!(answer.get::<_, Option<String>>(0).is_some());
     assert_administers_nothing(&mut database, &mut caller);
@@ -72,10 +60,7 @@ fn a_caller_calls_and_sees_its_own_rows() {
 fn two_callers_do_not_see_each_other() {
     let (mut database, mut first) = with_two_rows();
     let role = database.role("second");
-    database
-        .admin()
-        .execute("SELECT hiems.grant_access($1, 'caller')", &[&role])
-        .expect("a level");
+    database.admin().execute("SELECT hiems.grant_access($1, 'caller')", &[&role]).expect("a level");
     let mut second = database.connect(&role);
     assert!(users_seen(&mut second).is_empty());
     // The label is the caller's to choose; whose row it is goes by the role.
@@ -88,10 +73,7 @@ fn two_callers_do_not_see_each_other() {
         &[],
     );
     let name = &database.name;
-    assert_eq!(
-        owners,
-        Some(format!("role:{name}_caller role:{name}_second"))
-    );
+    assert_eq!(owners, Some(format!("role:{name}_caller role:{name}_second")));
 }
 
 #[test]
@@ -101,17 +83,12 @@ fn a_reader_sees_all_and_calls_nothing() {
     let mut reader = database.connect(&role);
     assert_eq!(users_seen(&mut reader), ["mine", "somebody"]);
     for view in REPORTS {
-        let calls = text(
-            &mut reader,
-            &format!("SELECT sum(calls)::text FROM hiems.{view}"),
-        );
+        let calls = text(&mut reader, &format!("SELECT sum(calls)::text FROM hiems.{view}"));
         assert_eq!(calls.as_deref(), Some("2"), "{view}");
     }
     for view in MY_VIEWS {
-        let calls = text(
-            &mut reader,
-            &format!("SELECT coalesce(sum(calls), 0)::text FROM hiems.{view}"),
-        );
+        let calls =
+            text(&mut reader, &format!("SELECT coalesce(sum(calls), 0)::text FROM hiems.{view}"));
         assert_eq!(calls.as_deref(), Some("0"), "{view}");
     }
     let volatile = format!(
@@ -134,9 +111,7 @@ fn a_reader_may_call_nothing_even_with_privileges_by_hand() {
     let role = database.role_with("reader");
     database
         .admin()
-        .batch_execute(&format!(
-            "GRANT ALL ON ALL ROUTINES IN SCHEMA hiems TO {role}"
-        ))
+        .batch_execute(&format!("GRANT ALL ON ALL ROUTINES IN SCHEMA hiems TO {role}"))
         .expect("a grant");
     let mut reader = database.connect(&role);
     assert_eq!(call(&mut reader, "").sqlstate(), "42501");
@@ -152,20 +127,15 @@ fn an_admin_reads_calls_and_administers() {
     assert_eq!(users_seen(&mut admin), ["mine", "somebody"]);
     call(&mut admin, "").expect("an answer");
     for view in REPORTS {
-        let calls = text(
-            &mut admin,
-            &format!("SELECT sum(calls)::text FROM hiems.{view}"),
-        );
+        let calls = text(&mut admin, &format!("SELECT sum(calls)::text FROM hiems.{view}"));
         assert_eq!(calls.as_deref(), Some("3"), "{view}");
     }
     let other = database.role("other");
     for sql in administration(&other) {
         admin.execute(&sql, &[]).expect(&sql);
     }
-    let granted_by = database.text(
-        "SELECT granted_by FROM hiems_private.access WHERE grantee = 'a-subject'",
-        &[],
-    );
+    let granted_by = database
+        .text("SELECT granted_by FROM hiems_private.access WHERE grantee = 'a-subject'", &[]);
     assert_eq!(granted_by, Some(role));
     assert_reads_no_private_table(&mut admin);
 }
@@ -180,10 +150,7 @@ fn a_service_names_any_user_and_administers_nothing() {
     call(&mut service, "").expect("an answer");
     assert_eq!(users_seen(&mut service), [role.as_str(), "u1", "u2"]);
     for view in MY_VIEWS {
-        let calls = text(
-            &mut service,
-            &format!("SELECT sum(calls)::text FROM hiems.{view}"),
-        );
+        let calls = text(&mut service, &format!("SELECT sum(calls)::text FROM hiems.{view}"));
         assert_eq!(calls.as_deref(), Some("3"), "{view}");
     }
     assert_administers_nothing(&mut database, &mut service);

@@ -66,20 +66,14 @@ const PLANTED: &str = r#"
     CREATE TEMPORARY TABLE ai_usage_logs (id uuid);
     CREATE TEMPORARY TABLE calls (id uuid)"#;
 
-const PATHS: [&str; 3] = [
-    "evil, pg_catalog, hiems, hiems_private, pg_temp",
-    "pg_temp, evil, pg_catalog, hiems",
-    "evil",
-];
+const PATHS: [&str; 3] =
+    ["evil, pg_catalog, hiems, hiems_private, pg_temp", "pg_temp, evil, pg_catalog, hiems", "evil"];
 
 fn plant(database: &Database, client: &mut Client) {
     let role = text(client, "SELECT current_user::text").expect("a role");
     database
         .admin()
-        .batch_execute(&format!(
-            "GRANT CREATE, TEMPORARY ON DATABASE {} TO {role}",
-            database.name
-        ))
+        .batch_execute(&format!("GRANT CREATE, TEMPORARY ON DATABASE {} TO {role}", database.name))
         .expect("a grant");
     client.batch_execute(PLANTED).expect("planted objects");
 }
@@ -93,9 +87,7 @@ fn planted_objects_change_nothing() {
     let (database, mut caller) = with_two_rows();
     plant(&database, &mut caller);
     for path in PATHS {
-        caller
-            .batch_execute(&format!("SET search_path = {path}"))
-            .expect("a path");
+        caller.batch_execute(&format!("SET search_path = {path}")).expect("a path");
         let id = call_plainly(&mut caller);
         // Seen: its own rows, which are all but one.
         let seen = seen_by(&mut caller);
@@ -129,11 +121,7 @@ fn planted_objects_change_nothing() {
         assert_eq!(totals.get::<_, String>(0), seen, "{path}");
         assert_eq!(totals.get::<_, Option<String>>(1), expected, "{path}");
     }
-    assert_eq!(
-        runs(&database).as_deref(),
-        Some("1false"),
-        "something planted was run"
-    );
+    assert_eq!(runs(&database).as_deref(), Some("1false"), "something planted was run");
 }
 
 #[test]
@@ -141,9 +129,7 @@ fn planted_levels_give_nothing() {
     let (mut database, mut caller) = with_two_rows();
     plant(&database, &mut caller);
     let other = database.role("other");
-    caller
-        .batch_execute("SET search_path = pg_temp, evil, pg_catalog, hiems")
-        .expect("a path");
+    caller.batch_execute("SET search_path = pg_temp, evil, pg_catalog, hiems").expect("a path");
     for sql in [
         format!("SELECT hiems.grant_access('{other}', 'reader')"),
         "SELECT hiems.drop_api_key('default')".to_owned(),
@@ -152,11 +138,7 @@ fn planted_levels_give_nothing() {
         let error = caller.batch_execute(&sql).expect_err("refused");
         assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{sql}");
     }
-    assert_eq!(
-        runs(&database).as_deref(),
-        Some("1false"),
-        "something planted was run"
-    );
+    assert_eq!(runs(&database).as_deref(), Some("1false"), "something planted was run");
 }
 
 /// On a PostgreSQL whose `public` anybody may write to, they may be there before hiems is.
@@ -187,13 +169,9 @@ fn objects_planted_before_the_installation_change_nothing() {
         CREATE OPERATOR public.* (LEFTARG = integer, RIGHTARG = bigint, FUNCTION = public.double)";
     let mut planter = database.connect(&role);
     planter
-        .batch_execute(&format!(
-            "SET search_path = pg_catalog, public; {planted}; {better}"
-        ))
+        .batch_execute(&format!("SET search_path = pg_catalog, public; {planted}; {better}"))
         .expect("planted objects");
-    admin
-        .batch_execute("SET search_path = public; CREATE EXTENSION hiems")
-        .expect("the extension");
+    admin.batch_execute("SET search_path = public; CREATE EXTENSION hiems").expect("the extension");
     let used = database.text(
         "SELECT string_agg(pg_describe_object(refclassid, refobjid, 0), ', ')
          FROM pg_depend AS d
@@ -229,10 +207,7 @@ fn call_plainly(client: &mut Client) -> String {
 
 fn seen_by(client: &mut Client) -> String {
     client
-        .query_one(
-            "SELECT pg_catalog.count(*)::pg_catalog.text FROM hiems.ai_usage_logs",
-            &[],
-        )
+        .query_one("SELECT pg_catalog.count(*)::pg_catalog.text FROM hiems.ai_usage_logs", &[])
         .expect("own rows")
         .get(0)
 }

@@ -21,17 +21,12 @@ fn used() -> Site {
 fn a_reading_subject_sees_every_row_and_the_others_their_own() {
     let site = used();
     let mut admin = site.database.admin();
-    admin
-        .execute("SELECT hiems.grant_user_access('owner', 'reader')", &[])
-        .expect("a level");
+    admin.execute("SELECT hiems.grant_user_access('owner', 'reader')", &[]).expect("a level");
     let mut client = site.connect();
     let mut request = site.request(&mut client, &claims("owner"));
     assert_eq!(users_seen(&mut request), ["ada", "owner"]);
     for view in MY_VIEWS {
-        let calls = text(
-            &mut request,
-            &format!("SELECT sum(calls)::text FROM hiems.{view}"),
-        );
+        let calls = text(&mut request, &format!("SELECT sum(calls)::text FROM hiems.{view}"));
         assert_eq!(calls.as_deref(), Some("1"), "{view}");
     }
     drop(request);
@@ -80,9 +75,7 @@ fn an_administering_subject_administers() {
     drop(request);
     let mut request = site.request(&mut client, &claims("owner"));
     assert_eq!(users_seen(&mut request), ["ada", "owner"]);
-    request
-        .execute(set, &[])
-        .expect("an admin may set a rate, whatever its role");
+    request.execute(set, &[]).expect("an admin may set a rate, whatever its role");
 }
 
 #[test]
@@ -103,8 +96,6 @@ fn a_level_of_a_role_is_no_subject_s_and_the_other_way_round() {
     assert!(users_seen(&mut request).is_empty());
     drop(request);
     // A role called like a subject that reads, in a session without a token.
-    admin
-        .batch_execute(&format!("SET ROLE {}", site.role))
-        .expect("a role");
+    admin.batch_execute(&format!("SET ROLE {}", site.role)).expect("a role");
     assert!(users_seen(&mut admin).is_empty());
 }

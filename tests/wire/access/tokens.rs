@@ -25,11 +25,7 @@ impl Site {
                  SELECT hiems.grant_access('{role}', '{level}')"
             ))
             .expect("roles");
-        Site {
-            database,
-            login,
-            role,
-        }
+        Site { database, login, role }
     }
 
     pub fn connect(&self) -> Client {
@@ -39,14 +35,9 @@ impl Site {
     /// One request: the role and the claims are set for a transaction.
     pub fn request<'c>(&self, client: &'c mut Client, claims: &str) -> Transaction<'c> {
         let mut request = client.transaction().expect("a transaction");
+        request.batch_execute(&format!("SET LOCAL ROLE {}", self.role)).expect("a role");
         request
-            .batch_execute(&format!("SET LOCAL ROLE {}", self.role))
-            .expect("a role");
-        request
-            .execute(
-                "SELECT set_config('request.jwt.claims', $1, true)",
-                &[&claims],
-            )
+            .execute("SELECT set_config('request.jwt.claims', $1, true)", &[&claims])
             .expect("claims");
         request
     }
@@ -107,11 +98,7 @@ fn two_subjects_of_one_role_see_only_their_own() {
         .expect("a statement");
     request.commit().expect("a commit");
     for round in 0..8 {
-        for (sub, rows, calls) in [
-            ("ada", "ada ada", "2"),
-            ("bea", "bea", "1"),
-            ("eve", "", "0"),
-        ] {
+        for (sub, rows, calls) in [("ada", "ada ada", "2"), ("bea", "bea", "1"), ("eve", "", "0")] {
             let mut request = site.request(&mut client, &claims(sub));
             let row = request.query_one(&seen, &[]).expect("own rows");
             assert_eq!(row.get::<_, String>(0), rows, "{sub}, round {round}");
@@ -139,10 +126,8 @@ fn a_service_may_name_another_user() {
     let mut request = site.request(&mut client, &claims("backend"));
     call(&mut request, ", \"user\" => 'bea'").expect("an answer");
     request.commit().expect("a commit");
-    let booked = site.database.text(
-        "SELECT principal || ' ' || user_id FROM hiems.ai_usage_logs",
-        &[],
-    );
+    let booked =
+        site.database.text("SELECT principal || ' ' || user_id FROM hiems.ai_usage_logs", &[]);
     assert_eq!(booked.as_deref(), Some("jwt:backend bea"));
     // The label gives bea no right to it: who called is another.
     let mut request = site.request(&mut client, &claims("bea"));
@@ -157,11 +142,7 @@ fn claims_that_cannot_be_read_own_nothing_and_raise_nothing() {
     call(&mut request, "").expect("an answer");
     request.commit().expect("a commit");
     let deep = "[".repeat(100_000);
-    let deep_sub = format!(
-        "{{\"a\": {}{}, \"sub\": 7}}",
-        "[".repeat(500),
-        "]".repeat(500)
-    );
+    let deep_sub = format!("{{\"a\": {}{}, \"sub\": 7}}", "[".repeat(500), "]".repeat(500));
     for garbage in [
         "",
         " ",
@@ -187,17 +168,12 @@ fn claims_that_cannot_be_read_own_nothing_and_raise_nothing() {
         let mut request = site.request(&mut client, garbage);
         assert_eq!(text(&mut request, WHO), None, "{about}");
         assert!(users_seen(&mut request).is_empty(), "{about}");
-        let totals = text(
-            &mut request,
-            "SELECT calls::text FROM hiems.my_usage_totals",
-        );
+        let totals = text(&mut request, "SELECT calls::text FROM hiems.my_usage_totals");
         assert_eq!(totals.as_deref(), Some("0"), "{about}");
     }
     // And where nobody has ever set them.
     let mut client = site.connect();
-    client
-        .batch_execute(&format!("SET ROLE {}", site.role))
-        .expect("a role");
+    client.batch_execute(&format!("SET ROLE {}", site.role)).expect("a role");
     assert_eq!(text(&mut client, WHO), None);
     assert!(users_seen(&mut client).is_empty());
 }
@@ -255,10 +231,7 @@ fn forged_claims_change_nothing_elsewhere() {
                 .expect("anybody may set them");
             if become_ == login {
                 // It has no level itself.
-                assert_eq!(
-                    count(&mut client, "hiems.ai_usage_logs").sqlstate(),
-                    "42501"
-                );
+                assert_eq!(count(&mut client, "hiems.ai_usage_logs").sqlstate(), "42501");
                 continue;
             }
             let who = text(&mut client, "SELECT hiems.current_principal()");

@@ -18,29 +18,19 @@ fn the_extension_is_dropped_and_made_again() {
             .admin()
             .batch_execute("DROP EXTENSION hiems")
             .expect("it is dropped, with its gateway at work and rights given");
-        let left = database.text(
-            "SELECT count(*)::text FROM pg_namespace WHERE nspname LIKE 'hiems%'",
-            &[],
-        );
+        let left = database
+            .text("SELECT count(*)::text FROM pg_namespace WHERE nspname LIKE 'hiems%'", &[]);
         assert_eq!(left.as_deref(), Some("0"));
-        database
-            .admin()
-            .batch_execute("CREATE EXTENSION hiems")
-            .expect("it is made again");
+        database.admin().batch_execute("CREATE EXTENSION hiems").expect("it is made again");
         assert_eq!(database.count("hiems.ai_usage_logs"), 0);
         assert_eq!(call(&database).sqlstate(), "PT503", "the key went with it");
-        database
-            .admin()
-            .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-            .expect("a key");
+        database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
         call(&database).expect("an answer");
         database.wait_until_booked();
         assert_eq!(database.count("hiems.ai_usage_logs"), 1);
     }
     // Levels went with it, too.
-    let read = database
-        .connect(&role)
-        .query("SELECT FROM hiems.ai_usage_logs", &[]);
+    let read = database.connect(&role).query("SELECT FROM hiems.ai_usage_logs", &[]);
     assert_eq!(read.sqlstate(), "42501");
 }
 
@@ -56,10 +46,7 @@ fn somebody_else_s_schema_is_not_taken_over() {
             ))
             .expect("a schema");
         let refusal = admin.batch_execute("CREATE EXTENSION hiems").refusal();
-        assert!(
-            ["42P06", "55000"].contains(&refusal.sqlstate.as_str()),
-            "{refusal:?}"
-        );
+        assert!(["42P06", "55000"].contains(&refusal.sqlstate.as_str()), "{refusal:?}");
         let left = database.text(
             "SELECT string_agg(nspname || ' ' || nspowner::regrole, ',') FROM pg_namespace
              WHERE nspname LIKE 'hiems%'",
@@ -83,8 +70,6 @@ fn only_a_superuser_installs_it() {
             database.name
         ))
         .expect("an owner");
-    let created = database
-        .connect(&owner)
-        .batch_execute("CREATE EXTENSION hiems");
+    let created = database.connect(&owner).batch_execute("CREATE EXTENSION hiems");
     assert_eq!(created.sqlstate(), "42501");
 }

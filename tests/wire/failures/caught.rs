@@ -61,9 +61,5 @@ fn calls_that_a_later_failure_rolls_back_are_booked_with_their_costs() {
         ["failed", "0", "not_billed"],
     ];
     assert_eq!(rows, expected);
-    assert_eq!(
-        database.fake.requests().len(),
-        3,
-        "no call after the failure"
-    );
+    assert_eq!(database.fake.requests().len(), 3, "no call after the failure");
 }

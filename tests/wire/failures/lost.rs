@@ -15,10 +15,7 @@ use super::{assert_keyless, call_id};
 fn database_with(setting: &str, value: &str) -> Database<'static> {
     let database = Database::without_key();
     database.set(setting, value);
-    database
-        .admin()
-        .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-        .expect("a key");
+    database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     database
 }
 
@@ -70,10 +67,7 @@ fn an_answer_that_takes_too_long_is_given_up_and_its_generation_known() {
     let refusal = call(&mut database.admin(), &options).refusal();
     assert_eq!(database.fake.in_flight(), 1);
     assert_eq!(refusal.sqlstate, "PT408");
-    assert!(
-        refusal.hint.contains("hiems.request_timeout"),
-        "{refusal:?}"
-    );
+    assert!(refusal.hint.contains("hiems.request_timeout"), "{refusal:?}");
     assert_keyless(&refusal);
     let row = assert_booked_as_unknown(&database, &refusal, "timeout");
     assert_eq!(row["generation_id"], json!(database.fake.bill()[0].id));
@@ -98,10 +92,7 @@ fn a_connection_that_breaks_leaves_the_outcome_open() {
     // While the model works the journal knows the generation, whatever happens next.
     wait_until("the generation's id", Duration::from_secs(30), || {
         admin
-            .query_one(
-                "SELECT generation_id IS NOT NULL FROM hiems_private.calls",
-                &[],
-            )
+            .query_one("SELECT generation_id IS NOT NULL FROM hiems_private.calls", &[])
             .is_ok_and(|row| row.get(0))
     });
     let generation = database.fake.bill()[0].id.clone();
@@ -130,10 +121,7 @@ fn an_answer_that_is_too_large_is_cut_off_and_booked() {
     let options = directives(&[("fake_answer", &"x".repeat(4096))]);
     let refusal = call(&mut client, &options).refusal();
     assert_eq!(refusal.sqlstate, "PT502");
-    assert!(
-        refusal.hint.contains("hiems.max_response_bytes"),
-        "{refusal:?}"
-    );
+    assert!(refusal.hint.contains("hiems.max_response_bytes"), "{refusal:?}");
     let row = assert_booked_as_unknown(&database, &refusal, "response_too_large");
     assert_eq!(row["generation_id"], json!(database.fake.bill()[0].id));
     call(&mut client, &directives(&[("fake_answer", "short")])).expect("an answer");

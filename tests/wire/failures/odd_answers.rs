@@ -37,10 +37,7 @@ fn bytes_that_are_no_text_are_replaced() {
     canned.answer(200, "", &body);
     let answer = call(&mut database.admin(), "{}").expect("an answer");
     let answer: Value = serde_json::from_str(&answer).expect("JSON");
-    assert_eq!(
-        answer["choices"][0]["message"]["content"],
-        "a\u{fffd}b\u{fffd}"
-    );
+    assert_eq!(answer["choices"][0]["message"]["content"], "a\u{fffd}b\u{fffd}");
     assert_eq!(database.ledger()[0]["cost_usd"].to_string(), "0.00012");
 }
 
@@ -85,10 +82,8 @@ fn an_answer_without_much_is_an_answer() {
     ];
     for body in bodies {
         canned.answer(200, "x-generation-id: gen-of-header\r\n", body.as_bytes());
-        let text: Option<String> = client
-            .query_one("SELECT hiems.complete('hello', 'a/b')", &[])
-            .expect(body)
-            .get(0);
+        let text: Option<String> =
+            client.query_one("SELECT hiems.complete('hello', 'a/b')", &[]).expect(body).get(0);
         assert_eq!(text, None, "{body}");
         let row = database.ledger().pop().expect("a row");
         // The headers named it, if the body does not.

@@ -15,13 +15,7 @@ const CASES: [(u16, &str, &str, &str, &str); 19] = [
         "slow down",
         "429",
     ),
-    (
-        200,
-        r#"{"error": {"code": 402, "message": "no credits"}}"#,
-        "PT402",
-        "no credits",
-        "402",
-    ),
+    (200, r#"{"error": {"code": 402, "message": "no credits"}}"#, "PT402", "no credits", "402"),
     (
         200,
         r#"{"error": {"code": "server_error", "message": "oops"}}"#,
@@ -29,47 +23,17 @@ const CASES: [(u16, &str, &str, &str, &str); 19] = [
         "oops",
         "server_error",
     ),
-    (
-        200,
-        r#"{"error": {"message": "no code"}}"#,
-        "PT502",
-        "no code",
-        "502",
-    ),
-    (
-        200,
-        r#"{"error": {"code": 200, "message": "odd"}}"#,
-        "PT502",
-        "odd",
-        "200",
-    ),
+    (200, r#"{"error": {"message": "no code"}}"#, "PT502", "no code", "502"),
+    (200, r#"{"error": {"code": 200, "message": "odd"}}"#, "PT502", "odd", "200"),
     // No answer at all.
     (200, "", "PT502", "not JSON", "unreadable_answer"),
     (200, "\n\n   \n", "PT502", "not JSON", "unreadable_answer"),
-    (
-        200,
-        "  <html>busy</html>",
-        "PT502",
-        "not JSON",
-        "unreadable_answer",
-    ),
-    (
-        200,
-        r#"{"id": "gen-1", "choices": [{"message""#,
-        "PT502",
-        "not JSON",
-        "unreadable_answer",
-    ),
+    (200, "  <html>busy</html>", "PT502", "not JSON", "unreadable_answer"),
+    (200, r#"{"id": "gen-1", "choices": [{"message""#, "PT502", "not JSON", "unreadable_answer"),
     (200, "{}", "PT502", "no choices", "unreadable_answer"),
     (200, "[]", "PT502", "no choices", "unreadable_answer"),
     (200, "null", "PT502", "no choices", "unreadable_answer"),
-    (
-        200,
-        r#"{"choices": null}"#,
-        "PT502",
-        "no choices",
-        "unreadable_answer",
-    ),
+    (200, r#"{"choices": null}"#, "PT502", "no choices", "unreadable_answer"),
     // Pages of the edge, and other people's envelopes.
     (502, "<html>Bad gateway</html>", "PT502", "HTTP 502", "502"),
     (403, "blocked", "PT403", "HTTP 403", "403"),
@@ -102,10 +66,7 @@ fn every_dress_is_recognised_and_booked_once() {
         canned.answer(status, "x-generation-id: gen-odd\r\n", body.as_bytes());
         let refusal = call(&mut client, "{}").refusal();
         assert_eq!(refusal.sqlstate, sqlstate, "{status} {body}: {refusal:?}");
-        assert!(
-            refusal.detail.contains(detail),
-            "{status} {body}: {refusal:?}"
-        );
+        assert!(refusal.detail.contains(detail), "{status} {body}: {refusal:?}");
         database.wait_until_booked();
         let row = database.ledger().pop().expect("a row");
         assert_eq!(row["id"], json!(call_id(&refusal)));
@@ -190,21 +151,13 @@ fn a_key_that_is_repeated_goes_no_further() {
     const REPEATED: &str = "sk-or-v1-repeated-by-the-provider";
     let (database, canned) = canned();
     let mut client = database.admin();
-    client
-        .execute("SELECT hiems.set_api_key($1)", &[&REPEATED])
-        .expect("a key");
+    client.execute("SELECT hiems.set_api_key($1)", &[&REPEATED]).expect("a key");
     let words = format!("Incorrect API key provided: {REPEATED}.");
     let body = json!({"error": {"code": 401, "message": words}}).to_string();
     canned.answer(401, "", body.as_bytes());
     let refusal = call(&mut client, "{}").refusal();
     assert_eq!(refusal.sqlstate, "PT503");
     assert!(refusal.detail.contains("Incorrect API key"), "{refusal:?}");
-    assert!(
-        !format!("{refusal:?}").contains(REPEATED),
-        "the key stands in the error"
-    );
-    assert!(
-        !cluster().log().contains(REPEATED),
-        "the key stands in the log"
-    );
+    assert!(!format!("{refusal:?}").contains(REPEATED), "the key stands in the error");
+    assert!(!cluster().log().contains(REPEATED), "the key stands in the log");
 }

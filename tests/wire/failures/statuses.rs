@@ -8,71 +8,23 @@ use super::{assert_keyless, call_id};
 /// Status, SQLSTATE, a piece of OpenRouter's words, the ledger's `error_code`, and whether nothing can
 /// have been billed.
 const CASES: [(&str, &str, &str, &str, bool); 17] = [
-    (
-        "400",
-        "22023",
-        "Provider returned error",
-        "invalid_request",
-        true,
-    ),
+    ("400", "22023", "Provider returned error", "invalid_request", true),
     ("401", "PT503", "User not found.", "authentication", true),
-    (
-        "402",
-        "PT402",
-        "can only afford 1210",
-        "payment_required",
-        true,
-    ),
-    (
-        "403",
-        "PT403",
-        "Your input was flagged",
-        "content_policy_violation",
-        true,
-    ),
+    ("402", "PT402", "can only afford 1210", "payment_required", true),
+    ("403", "PT403", "Your input was flagged", "content_policy_violation", true),
     ("404", "PT404", "No endpoints found", "not_found", true),
     ("408", "PT408", "Operation timed out", "timeout", false),
     ("412", "22023", "Precondition Failed", "unmapped", true),
-    (
-        "413",
-        "PT413",
-        "Request payload too large",
-        "payload_too_large",
-        true,
-    ),
+    ("413", "PT413", "Request payload too large", "payload_too_large", true),
     ("418", "22023", "I'm a teapot", "unmapped", true),
     ("422", "PT422", "Invalid argument", "unprocessable", true),
-    (
-        "429",
-        "PT429",
-        "Provider returned error",
-        "rate_limit_exceeded",
-        true,
-    ),
+    ("429", "PT429", "Provider returned error", "rate_limit_exceeded", true),
     ("500", "PT502", "Internal Server Error", "server", true),
-    (
-        "502",
-        "PT502",
-        "Provider returned error",
-        "provider_unavailable",
-        true,
-    ),
-    (
-        "503",
-        "PT503",
-        "no available model provider",
-        "provider_unavailable",
-        true,
-    ),
+    ("502", "PT502", "Provider returned error", "provider_unavailable", true),
+    ("503", "PT503", "no available model provider", "provider_unavailable", true),
     ("504", "PT408", "Gateway Timeout", "unmapped", false),
     ("524", "PT408", "HTTP 524", "524", false),
-    (
-        "529",
-        "PT503",
-        "Provider returned error",
-        "provider_overloaded",
-        true,
-    ),
+    ("529", "PT503", "Provider returned error", "provider_overloaded", true),
 ];
 
 #[test]
@@ -84,10 +36,7 @@ fn every_status_has_its_sqlstate_and_its_row() {
         let refusal = call(&mut client, &directives(&[("fake_status", status)])).refusal();
         assert_eq!(refusal.sqlstate, sqlstate, "{status}: {refusal:?}");
         assert!(refusal.detail.contains(words), "{status}: {refusal:?}");
-        assert!(
-            refusal.detail.contains(&format!("HTTP {status}")),
-            "{refusal:?}"
-        );
+        assert!(refusal.detail.contains(&format!("HTTP {status}")), "{refusal:?}");
         assert_keyless(&refusal);
         calls.push(call_id(&refusal));
     }
@@ -95,17 +44,11 @@ fn every_status_has_its_sqlstate_and_its_row() {
     call(&mut client, "{}").expect("an answer");
     database.wait_until_booked();
     let mut rows = database.ledger();
-    assert_eq!(
-        rows.pop().expect("the answer's row")["outcome"],
-        "committed"
-    );
+    assert_eq!(rows.pop().expect("the answer's row")["outcome"], "committed");
     assert_eq!(rows.len(), CASES.len());
     for ((row, id), (status, _, _, code, unbilled)) in rows.iter().zip(&calls).zip(CASES) {
-        let (cost, source) = if unbilled {
-            (json!(0), "not_billed")
-        } else {
-            (Value::Null, "unknown")
-        };
+        let (cost, source) =
+            if unbilled { (json!(0), "not_billed") } else { (Value::Null, "unknown") };
         assert_eq!(row["id"], json!(id), "{status}");
         assert_eq!(row["outcome"], "failed", "{status}");
         assert_eq!(row["http_status"].to_string(), status);
@@ -113,13 +56,7 @@ fn every_status_has_its_sqlstate_and_its_row() {
         assert_eq!(row["cost_usd"], cost, "{status}");
         assert_eq!(row["cost_source"], source, "{status}");
         assert_eq!(row["model_requested"], "openai/gpt-4o-mini");
-        for unknown in [
-            "model",
-            "provider",
-            "generation_id",
-            "prompt_tokens",
-            "finish_reason",
-        ] {
+        for unknown in ["model", "provider", "generation_id", "prompt_tokens", "finish_reason"] {
             assert_eq!(row[unknown], Value::Null, "{status}: {unknown}");
         }
         assert_eq!(row["attempts"], json!(1), "{status}");
@@ -168,15 +105,10 @@ fn the_seconds_to_wait_are_in_the_detail() {
 
 #[test]
 fn a_key_that_openrouter_does_not_know_is_no_fault_of_the_users() {
-    let config = Config {
-        accepted_keys: vec!["sk-or-v1-another".to_owned()],
-        ..Config::default()
-    };
+    let config = Config { accepted_keys: vec!["sk-or-v1-another".to_owned()], ..Config::default() };
     let database = Database::on(cluster(), config);
     let mut client = database.admin();
-    client
-        .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-        .expect("a key");
+    client.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     let refusal = call(&mut client, "{}").refusal();
     assert_eq!(refusal.sqlstate, "PT503");
     assert!(refusal.hint.contains("hiems.set_api_key"), "{refusal:?}");
@@ -189,26 +121,17 @@ fn a_key_that_openrouter_does_not_know_is_no_fault_of_the_users() {
     assert_eq!(rows[0]["error_code"], "401");
     assert_eq!(rows[0]["cost_source"], "not_billed");
     // The right key, and the next call goes through in the same session.
-    client
-        .execute("SELECT hiems.set_api_key('sk-or-v1-another')", &[])
-        .expect("a key");
+    client.execute("SELECT hiems.set_api_key('sk-or-v1-another')", &[]).expect("a key");
     call(&mut client, "{}").expect("an answer");
 }
 
 #[test]
 fn an_unknown_model_is_a_bad_argument() {
     let database = Database::new();
-    let refusal = database
-        .admin()
-        .query_one("SELECT hiems.complete('hello', 'nope/nothing')", &[])
-        .refusal();
+    let refusal =
+        database.admin().query_one("SELECT hiems.complete('hello', 'nope/nothing')", &[]).refusal();
     assert_eq!(refusal.sqlstate, "22023");
-    assert!(
-        refusal
-            .detail
-            .contains("nope/nothing is not a valid model ID"),
-        "{refusal:?}"
-    );
+    assert!(refusal.detail.contains("nope/nothing is not a valid model ID"), "{refusal:?}");
     database.wait_until_booked();
     let rows = database.ledger();
     assert_eq!(rows.len(), 1);
@@ -220,11 +143,7 @@ fn an_unknown_model_is_a_bad_argument() {
 #[test]
 fn a_redirect_is_not_followed() {
     let database = Database::new();
-    let refusal = call(
-        &mut database.admin(),
-        &directives(&[("fake_status", "307")]),
-    )
-    .refusal();
+    let refusal = call(&mut database.admin(), &directives(&[("fake_status", "307")])).refusal();
     assert_eq!(refusal.sqlstate, "PT502");
     database.wait_until_booked();
     let rows = database.ledger();

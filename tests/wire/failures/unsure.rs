@@ -66,8 +66,5 @@ fn an_answer_that_was_cut_is_an_answer() {
     let bill = &database.fake.bill()[0];
     assert_eq!(rows[0]["finish_reason"], "length");
     assert_eq!(rows[0]["completion_tokens"], json!(1));
-    assert_eq!(
-        rows[0]["native_finish_reason"],
-        json!(bill.native_finish_reason)
-    );
+    assert_eq!(rows[0]["native_finish_reason"], json!(bill.native_finish_reason));
 }

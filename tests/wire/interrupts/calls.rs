@@ -39,9 +39,7 @@ fn assert_terminated(running: Running) {
     if let Some(error) = error.as_db_error() {
         assert_eq!(error.code().code(), "57P01");
     }
-    client
-        .batch_execute("SELECT 1")
-        .expect_err("the session is over");
+    client.batch_execute("SELECT 1").expect_err("the session is over");
     let words = format!("[{pid}] FATAL:  terminating connection due to administrator command");
     assert!(cluster().log().contains(&words), "the log says so");
 }
@@ -73,9 +71,7 @@ fn a_statement_timeout_acts_while_the_call_is_in_flight() {
     let mut client = database.admin();
     // The gateway is warm, so that the call is under way when the time is over.
     call(&mut client, "{}").expect("an answer");
-    client
-        .batch_execute("SET statement_timeout = '2s'")
-        .expect("a setting");
+    client.batch_execute("SET statement_timeout = '2s'").expect("a setting");
     let refused = call(&mut client, &delayed(NEVER));
     assert_eq!(refused.sqlstate(), "57014");
     assert_eq!(database.fake.in_flight(), 1);
@@ -155,10 +151,7 @@ fn assert_booked(database: &Database, outcomes: &[&str]) {
         assert_eq!(row["http_status"], json!(200));
         assert_eq!(row["model"], json!(generation.model));
         assert_eq!(row["prompt_tokens"], json!(generation.prompt_tokens));
-        assert_eq!(
-            row["completion_tokens"],
-            json!(generation.completion_tokens)
-        );
+        assert_eq!(row["completion_tokens"], json!(generation.completion_tokens));
         assert_eq!(row["error_code"], Value::Null);
     }
 }
@@ -168,9 +161,7 @@ fn what_was_broken_off_is_booked_as_cancelled_with_its_cost() {
     let database = Database::new();
     let options = |cost| directives(&[("fake_delay_ms", "4000"), ("fake_cost", cost)]);
     let mut third = database.admin();
-    third
-        .batch_execute("SET statement_timeout = '2s'")
-        .expect("a setting");
+    third.batch_execute("SET statement_timeout = '2s'").expect("a setting");
     let first = Running::in_flight(&database, database.admin(), &options("0.00123"), 1);
     let second = Running::in_flight(&database, database.admin(), &options("0.0456"), 2);
     let third = Running::in_flight(&database, third, &options("0.000000789"), 3);
@@ -180,10 +171,8 @@ fn what_was_broken_off_is_booked_as_cancelled_with_its_cost() {
     assert_terminated(second);
     assert_eq!(third.end().1.sqlstate(), "57014");
     assert_booked(&database, &["cancelled"; 3]);
-    let totals = database.text(
-        "SELECT concat_ws(' ', calls, cost_usd, failed_calls) FROM hiems.usage_totals",
-        &[],
-    );
+    let totals = database
+        .text("SELECT concat_ws(' ', calls, cost_usd, failed_calls) FROM hiems.usage_totals", &[]);
     assert_eq!(totals.as_deref(), Some("3 0.046830789 0"));
 }
 
@@ -233,11 +222,9 @@ fn a_cancel_between_two_calls_of_a_statement_keeps_both_costs() {
             .map(|_| String::new())
     };
     let running = Running::with(database.admin(), statement);
-    wait_until(
-        "the second call is in flight",
-        Duration::from_secs(30),
-        || database.fake.bill().len() == 2,
-    );
+    wait_until("the second call is in flight", Duration::from_secs(30), || {
+        database.fake.bill().len() == 2
+    });
     signal(&database, "pg_cancel_backend", running.pid);
     assert_eq!(running.end().1.sqlstate(), "57014");
     assert_eq!(database.fake.in_flight(), 1);

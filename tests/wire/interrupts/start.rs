@@ -10,17 +10,11 @@ use hiems_tests::{Database, ResultExt, Running, call, cluster, wait_until};
 fn hold_up_the_gateway(database: &Database) -> File {
     let mut admin = database.admin();
     for pid in database.gateways() {
-        admin
-            .execute("SELECT pg_terminate_backend($1)", &[&pid])
-            .expect("a signal");
+        admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a signal");
     }
-    wait_until("the gateway has left", Duration::from_secs(30), || {
-        database.gateways().is_empty()
-    });
-    let oid = database.text(
-        "SELECT oid::text FROM pg_database WHERE datname = current_database()",
-        &[],
-    );
+    wait_until("the gateway has left", Duration::from_secs(30), || database.gateways().is_empty());
+    let oid =
+        database.text("SELECT oid::text FROM pg_database WHERE datname = current_database()", &[]);
     let name = format!("pg_stat_tmp/hiems/{}.lock", oid.expect("an oid"));
     let lock = File::open(cluster().data().join(name)).expect("the lock file");
     lock.lock().expect("the lock");
@@ -38,22 +32,16 @@ fn the_wait_for_the_gateways_start_can_be_cancelled() {
     // The next one waits for the first to have started it.
     let second = Running::start(database.admin(), "{}");
     let mut admin = database.admin();
-    wait_until(
-        "the second waits for the lock",
-        Duration::from_secs(30),
-        || {
-            admin
-                .query_one(
-                    "SELECT count(*) = 1 FROM pg_locks WHERE pid = $1 AND NOT granted",
-                    &[&second.pid],
-                )
-                .is_ok_and(|row| row.get(0))
-        },
-    );
-    for pid in [second.pid, first.pid] {
+    wait_until("the second waits for the lock", Duration::from_secs(30), || {
         admin
-            .execute("SELECT pg_cancel_backend($1)", &[&pid])
-            .expect("a signal");
+            .query_one(
+                "SELECT count(*) = 1 FROM pg_locks WHERE pid = $1 AND NOT granted",
+                &[&second.pid],
+            )
+            .is_ok_and(|row| row.get(0))
+    });
+    for pid in [second.pid, first.pid] {
+        admin.execute("SELECT pg_cancel_backend($1)", &[&pid]).expect("a signal");
     }
     let (_, refused) = second.end();
     assert_eq!(refused.sqlstate(), "57014");

@@ -38,9 +38,7 @@ fn a_key_that_is_rolled_back_was_never_there() {
     assert_eq!(paid_by(&database), KEY);
 
     let mut transaction = other.transaction().expect("a transaction");
-    transaction
-        .execute("SELECT hiems.drop_api_key()", &[])
-        .expect("a key is dropped");
+    transaction.execute("SELECT hiems.drop_api_key()", &[]).expect("a key is dropped");
     transaction.rollback().expect("a rollback");
     call(&mut client).expect("an answer");
     assert_eq!(paid_by(&database), KEY);
@@ -76,20 +74,14 @@ fn without_a_key_nothing_is_sent() {
     assert!(refusal.hint.contains("hiems.set_api_key"), "{refusal:?}");
     set_key(&mut client, KEY, "default").expect("a key");
     call(&mut client).expect("an answer");
-    client
-        .execute("SELECT hiems.drop_api_key()", &[])
-        .expect("a key is dropped");
+    client.execute("SELECT hiems.drop_api_key()", &[]).expect("a key is dropped");
     refused(&database, &mut client);
     let again = client.execute("SELECT hiems.drop_api_key()", &[]);
     assert_eq!(again.sqlstate(), "PT404");
     let unknown = client.execute("SELECT hiems.drop_api_key('nobody''s')", &[]);
     assert_eq!(unknown.sqlstate(), "PT404");
     let null = client.execute("SELECT hiems.drop_api_key(NULL)", &[]);
-    assert_eq!(
-        null.sqlstate(),
-        "PT404",
-        "NULL is the default, which is gone"
-    );
+    assert_eq!(null.sqlstate(), "PT404", "NULL is the default, which is gone");
 }
 
 #[test]
@@ -98,11 +90,7 @@ fn names_kinds_and_keys_are_looked_at() {
     let mut admin = database.admin();
     let long = "n".repeat(64);
     for name in ["", long.as_str(), "a\nb", "tab\t", "\u{7F}"] {
-        assert_eq!(
-            set_key(&mut admin, KEY, name).sqlstate(),
-            "22023",
-            "{name:?}"
-        );
+        assert_eq!(set_key(&mut admin, KEY, name).sqlstate(), "22023", "{name:?}");
     }
     for kind in ["", "Inference", "provisioning", " management"] {
         let set = admin.execute("SELECT hiems.set_api_key($1, 'k', $2)", &[&KEY, &kind]);
@@ -126,9 +114,7 @@ fn names_kinds_and_keys_are_looked_at() {
         set_key(&mut admin, KEY, name).expect(name);
     }
     // NULL is the default of both.
-    admin
-        .execute("SELECT hiems.set_api_key($1, NULL, NULL)", &[&KEY])
-        .expect("a key");
+    admin.execute("SELECT hiems.set_api_key($1, NULL, NULL)", &[&KEY]).expect("a key");
     call(&mut admin).expect("an answer");
 }
 
@@ -137,20 +123,14 @@ fn a_management_key_pays_for_no_call() {
     let database = Database::without_key();
     let mut client = database.admin();
     client
-        .execute(
-            "SELECT hiems.set_api_key($1, 'default', 'management')",
-            &[&KEY],
-        )
+        .execute("SELECT hiems.set_api_key($1, 'default', 'management')", &[&KEY])
         .expect("a key");
     refused(&database, &mut client);
     set_key(&mut client, KEY, "default").expect("a key");
     call(&mut client).expect("an answer");
     // And back: what was open before does not count.
     client
-        .execute(
-            "SELECT hiems.set_api_key($1, 'default', 'management')",
-            &[&KEY],
-        )
+        .execute("SELECT hiems.set_api_key($1, 'default', 'management')", &[&KEY])
         .expect("a key");
     refused(&database, &mut client);
 }
@@ -169,16 +149,12 @@ fn each_role_pays_with_the_key_that_it_was_given() {
     let mut client = database.connect(&role);
     let id = call(&mut client).expect("an answer");
     assert_eq!(paid_by(&database), "sk-or-v1-of-the-role");
-    let named = database.text(
-        "SELECT key_name FROM hiems.ai_usage_logs WHERE generation_id = $1",
-        &[&id],
-    );
+    let named =
+        database.text("SELECT key_name FROM hiems.ai_usage_logs WHERE generation_id = $1", &[&id]);
     assert_eq!(named.as_deref(), Some("its own"));
     call(&mut admin).expect("an answer");
     assert_eq!(paid_by(&database), KEY);
-    admin
-        .execute("SELECT hiems.drop_api_key('its own')", &[])
-        .expect("a key is dropped");
+    admin.execute("SELECT hiems.drop_api_key('its own')", &[]).expect("a key is dropped");
     let refusal = refused(&database, &mut client);
     assert!(refusal.detail.contains("\"its own\""), "{refusal:?}");
 }

@@ -37,10 +37,7 @@ fn the_file_is_made_once_for_its_owner_only() {
         let database = Database::on(&cluster, Config::default());
         let mut admin = database.admin();
         refused(&database, &mut admin);
-        assert!(
-            key_files(&cluster).is_empty(),
-            "made before a key is stored"
-        );
+        assert!(key_files(&cluster).is_empty(), "made before a key is stored");
         set_key(&mut admin, KEY, "default").expect("a key");
         call(&mut admin).expect("an answer");
     }
@@ -68,9 +65,7 @@ fn the_file_is_made_once_for_its_owner_only() {
 #[test]
 fn sixteen_first_keys_at_once_make_one_file() {
     let cluster = Cluster::start(&[]);
-    let databases: Vec<_> = (0..4)
-        .map(|_| Database::on(&cluster, Config::default()))
-        .collect();
+    let databases: Vec<_> = (0..4).map(|_| Database::on(&cluster, Config::default())).collect();
     std::thread::scope(|scope| {
         for database in &databases {
             for number in 0..4 {
@@ -104,25 +99,13 @@ fn a_file_that_cannot_be_used_is_left_alone() {
     let wrong = "0123456789abcdef".repeat(4);
     let cases: [(&str, State, &str); 8] = [
         ("missing", None, "does not exist"),
-        (
-            "wrong",
-            Some((&wrong, 0o600)),
-            "sealed with another master key",
-        ),
+        ("wrong", Some((&wrong, 0o600)), "sealed with another master key"),
         ("for all to read", Some((&right, 0o644)), "set it to 0600"),
         ("for all to write", Some((&right, 0o602)), "set it to 0600"),
         ("empty", Some(("", 0o600)), "64 hexadecimal digits"),
         ("half", Some((&right[..32], 0o600)), "64 hexadecimal digits"),
-        (
-            "too long",
-            Some((&right.repeat(2), 0o600)),
-            "64 hexadecimal digits",
-        ),
-        (
-            "no digits",
-            Some((&"g".repeat(64), 0o600)),
-            "64 hexadecimal digits",
-        ),
+        ("too long", Some((&right.repeat(2), 0o600)), "64 hexadecimal digits"),
+        ("no digits", Some((&"g".repeat(64), 0o600)), "64 hexadecimal digits"),
     ];
     for (what, state, says) in cases {
         match state {
@@ -180,9 +163,7 @@ fn a_file_of_one_s_own_is_used_and_never_made() {
     let mut database = database;
     let role = database.role_with("admin");
     let mut client = database.connect(&role);
-    client
-        .batch_execute("SELECT hiems.current_principal()")
-        .expect("loaded");
+    client.batch_execute("SELECT hiems.current_principal()").expect("loaded");
     let show = client.batch_execute("SHOW hiems.master_key_file");
     assert_eq!(show.sqlstate(), "42501");
     let set = client.batch_execute("SET hiems.master_key_file = '/tmp/mine'");

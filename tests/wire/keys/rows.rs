@@ -19,15 +19,11 @@ fn two_seals_of_one_key_have_nothing_in_common() {
     );
     assert_eq!(different.as_deref(), Some("4 4 4 12"));
     // Stored again, it is sealed again.
-    let nonce = database.text(
-        "SELECT nonce::text FROM hiems_private.api_keys WHERE name = 'a'",
-        &[],
-    );
+    let nonce =
+        database.text("SELECT nonce::text FROM hiems_private.api_keys WHERE name = 'a'", &[]);
     set_key(&mut admin, KEY, "a").expect("a key");
-    let again = database.text(
-        "SELECT nonce::text FROM hiems_private.api_keys WHERE name = 'a'",
-        &[],
-    );
+    let again =
+        database.text("SELECT nonce::text FROM hiems_private.api_keys WHERE name = 'a'", &[]);
     assert_ne!(nonce, again);
 }
 
@@ -53,14 +49,8 @@ fn a_row_that_was_changed_does_not_open() {
         set_key(&mut admin, KEY, "default").expect("a key");
         admin.batch_execute(damage).expect(damage);
         let refusal = refused(&database, &mut admin);
-        assert_eq!(
-            refusal.message, "the stored OpenRouter key cannot be opened",
-            "{damage}"
-        );
-        assert!(
-            refusal.detail.contains("the row was changed"),
-            "{refusal:?}"
-        );
+        assert_eq!(refusal.message, "the stored OpenRouter key cannot be opened", "{damage}");
+        assert!(refusal.detail.contains("the row was changed"), "{refusal:?}");
     }
     set_key(&mut admin, KEY, "default").expect("a key");
     call(&mut admin).expect("an answer");
@@ -116,10 +106,7 @@ fn the_constraints_hold_for_a_superuser_too() {
     for (sql, sqlstate) in [
         ("UPDATE hiems_private.api_keys SET name = ''", "23514"),
         ("UPDATE hiems_private.api_keys SET kind = 'other'", "23514"),
-        (
-            "INSERT INTO hiems_private.installation SELECT gen_random_uuid()",
-            "23505",
-        ),
+        ("INSERT INTO hiems_private.installation SELECT gen_random_uuid()", "23505"),
     ] {
         assert_eq!(admin.execute(sql, &[]).sqlstate(), sqlstate, "{sql}");
     }

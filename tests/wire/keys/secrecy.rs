@@ -27,9 +27,7 @@ fn base64(bytes: &[u8]) -> String {
     bytes
         .chunks(3)
         .flat_map(|three| {
-            let bits = three
-                .iter()
-                .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+            let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
             [18, 12, 6, 0].map(|shift| char::from(DIGITS[(bits >> shift & 63) as usize]))
         })
         .collect()
@@ -88,10 +86,7 @@ fn neither_rows_nor_other_sessions_show_it() {
         "pg_prepared_statements",
         "pg_settings",
     ] {
-        for row in admin
-            .query(&format!("SELECT t::text FROM {table} AS t"), &[])
-            .expect(table)
-        {
+        for row in admin.query(&format!("SELECT t::text FROM {table} AS t"), &[]).expect(table) {
             assert_clean(table, row.get::<_, String>(0).as_bytes());
         }
     }
@@ -102,16 +97,10 @@ fn neither_rows_nor_other_sessions_show_it() {
     // Written as a literal, it stands in that session's own line alone, as any statement does.
     let literal = format!("SELECT hiems.set_api_key('{SECRET}')");
     admin.batch_execute(&literal).expect("a key");
-    let pid: i32 = admin
-        .query_one("SELECT pg_backend_pid()", &[])
-        .expect("a session")
-        .get(0);
+    let pid: i32 = admin.query_one("SELECT pg_backend_pid()", &[]).expect("a session").get(0);
     let mut other = database.admin();
     for row in other
-        .query(
-            "SELECT t::text FROM pg_stat_activity AS t WHERE pid <> $1",
-            &[&pid],
-        )
+        .query("SELECT t::text FROM pg_stat_activity AS t WHERE pid <> $1", &[&pid])
         .expect("pg_stat_activity")
     {
         assert_clean("pg_stat_activity", row.get::<_, String>(0).as_bytes());
@@ -131,38 +120,18 @@ fn a_dump_does_not_hold_it() {
             .expect("a folder")
             + "/pg_dump",
     )
-    .args([
-        "--host",
-        "127.0.0.1",
-        "--username",
-        "postgres",
-        "--dbname",
-        &database.name,
-    ])
+    .args(["--host", "127.0.0.1", "--username", "postgres", "--dbname", &database.name])
     .args(["--port", &database.text("SHOW port", &[]).expect("a port")])
     .output()
     .expect("pg_dump runs");
-    assert!(
-        dump.status.success(),
-        "{}",
-        String::from_utf8_lossy(&dump.stderr)
-    );
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let nonce = database
-        .text(
-            "SELECT encode(nonce, 'hex') FROM hiems_private.api_keys",
-            &[],
-        )
+        .text("SELECT encode(nonce, 'hex') FROM hiems_private.api_keys", &[])
         .expect("a key");
-    assert!(
-        holds(&dump.stdout, nonce.as_bytes()),
-        "the sealed row is dumped"
-    );
+    assert!(holds(&dump.stdout, nonce.as_bytes()), "the sealed row is dumped");
     assert_clean("the dump", &dump.stdout);
     let master = fs::read(cluster.data().join("hiems_master.key")).expect("the master key");
-    assert!(
-        !holds(&dump.stdout, master.trim_ascii()),
-        "the master key is in the dump"
-    );
+    assert!(!holds(&dump.stdout, master.trim_ascii()), "the master key is in the dump");
 }
 
 /// The server stands still, so that everything is in its files: tables, WAL, statistics. The log is
@@ -170,10 +139,8 @@ fn a_dump_does_not_hold_it() {
 /// puts statements there.
 #[test]
 fn no_file_of_the_server_holds_it() {
-    let cluster = Cluster::start(&[
-        "log_min_duration_statement = 0",
-        "log_parameter_max_length = 0",
-    ]);
+    let cluster =
+        Cluster::start(&["log_min_duration_statement = 0", "log_parameter_max_length = 0"]);
     let database = Database::on(&cluster, Config::default());
     let mut admin = database.admin();
     set_key(&mut admin, SECRET, "default").expect("a key");
@@ -202,12 +169,8 @@ fn no_error_says_it() {
         (SECRET.to_owned(), "", "inference"),
         (SECRET.to_owned(), "default", "unknown"),
     ] {
-        let refusal = admin
-            .execute(
-                "SELECT hiems.set_api_key($1, $2, $3)",
-                &[&key, &name, &kind],
-            )
-            .refusal();
+        let refusal =
+            admin.execute("SELECT hiems.set_api_key($1, $2, $3)", &[&key, &name, &kind]).refusal();
         assert_eq!(refusal.sqlstate, "22023");
         assert_clean("an error", format!("{refusal:?}").as_bytes());
     }
@@ -220,10 +183,8 @@ fn no_error_says_it() {
 /// OpenRouter may say the key back; what it says of a refused key goes to DETAIL.
 #[test]
 fn a_refused_key_is_not_said() {
-    let refusing = Config {
-        accepted_keys: vec!["sk-or-v1-another".to_owned()],
-        ..Config::default()
-    };
+    let refusing =
+        Config { accepted_keys: vec!["sk-or-v1-another".to_owned()], ..Config::default() };
     let database = Database::on(hiems_tests::cluster(), refusing);
     let mut admin = database.admin();
     set_key(&mut admin, SECRET, "default").expect("a key");
@@ -231,9 +192,7 @@ fn a_refused_key_is_not_said() {
     assert_eq!(refusal.sqlstate, "PT503");
     assert_clean("an error", format!("{refusal:?}").as_bytes());
     database.wait_until_booked();
-    let booked = database.text(
-        "SELECT string_agg(l::text, ' ') FROM hiems.ai_usage_logs AS l",
-        &[],
-    );
+    let booked =
+        database.text("SELECT string_agg(l::text, ' ') FROM hiems.ai_usage_logs AS l", &[]);
     assert_clean("the ledger", booked.unwrap_or_default().as_bytes());
 }

@@ -23,9 +23,7 @@ fn not_even_the_superuser_changes_a_row() {
     call(&mut client, "{}").expect("an answer");
     let before = database.ledger();
     for mode in ["origin", "replica", "local"] {
-        client
-            .batch_execute(&format!("SET session_replication_role = {mode}"))
-            .expect("a setting");
+        client.batch_execute(&format!("SET session_replication_role = {mode}")).expect("a setting");
         for change in CHANGES {
             let refusal = client.batch_execute(change).refusal();
             assert_eq!(refusal.sqlstate, "42501", "{mode}: {change}");
@@ -44,11 +42,7 @@ fn roles_with_a_level_write_nothing() {
         let role = database.role_with(level);
         let mut client = database.connect(&role);
         for change in CHANGES {
-            assert_eq!(
-                client.batch_execute(change).sqlstate(),
-                "42501",
-                "{level}: {change}"
-            );
+            assert_eq!(client.batch_execute(change).sqlstate(), "42501", "{level}: {change}");
         }
         let invented = client.batch_execute(
             "INSERT INTO hiems.ai_usage_logs (id, created_at, cost_source, cost_usd, outcome,

@@ -20,10 +20,7 @@ fn a_cost_is_the_token_of_the_answer() {
         ("1.50", "1.50"),
         ("0.000", "0.000"),
         ("12E+2", "1200"),
-        (
-            "123456789012345678901234567890.5",
-            "123456789012345678901234567890.5",
-        ),
+        ("123456789012345678901234567890.5", "123456789012345678901234567890.5"),
     ];
     for (token, cost) in cases {
         let answer = call(&mut client, &directives(&[("fake_cost", token)])).expect(token);
@@ -90,18 +87,13 @@ fn a_cost_out_of_all_range_is_not_known() {
         assert_eq!(row["upstream_cost_usd"], Value::Null, "{token}");
         assert_eq!(row["cost_source"], "unknown", "{token}");
         assert_eq!(row["outcome"], "committed", "{token}");
-        let warning = format!(
-            "hiems call {}: the cost",
-            row["id"].as_str().expect("an id")
-        );
+        let warning = format!("hiems call {}: the cost", row["id"].as_str().expect("an id"));
         wait_until("the log says so", Duration::from_secs(30), || {
             cluster().log().contains(&warning)
         });
     }
-    let totals = database.text(
-        "SELECT concat_ws(' ', calls, calls_without_cost) FROM hiems.usage_totals",
-        &[],
-    );
+    let totals = database
+        .text("SELECT concat_ws(' ', calls, calls_without_cost) FROM hiems.usage_totals", &[]);
     assert_eq!(totals.as_deref(), Some("4 4"));
 }
 

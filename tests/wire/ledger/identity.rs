@@ -56,26 +56,12 @@ fn the_use_case_is_the_argument_or_else_the_setting() {
     let database = Database::new();
     let mut client = database.admin();
     call_with(&mut client, "");
-    client
-        .batch_execute("SET hiems.use_case = 'batch'")
-        .expect("a setting");
+    client.batch_execute("SET hiems.use_case = 'batch'").expect("a setting");
     call_with(&mut client, "");
     call_with(&mut client, ", use_case => ''");
     call_with(&mut client, ", use_case => 'support'");
-    let cases: Vec<_> = database
-        .ledger()
-        .iter()
-        .map(|row| row["use_case"].clone())
-        .collect();
-    assert_eq!(
-        cases,
-        [
-            Value::Null,
-            json!("batch"),
-            json!("batch"),
-            json!("support")
-        ]
-    );
+    let cases: Vec<_> = database.ledger().iter().map(|row| row["use_case"].clone()).collect();
+    assert_eq!(cases, [Value::Null, json!("batch"), json!("batch"), json!("support")]);
     let shown = database.text(
         "SELECT string_agg(use_case || ' ' || calls, ', ' ORDER BY use_case)
          FROM hiems.usage_by_use_case",
@@ -104,9 +90,7 @@ fn complete_books_as_a_call_does() {
     let mut database = Database::new();
     let role = database.role_with("caller");
     let mut client = database.connect(&role);
-    client
-        .batch_execute("SET hiems.default_model = 'openai/gpt-4o-mini'")
-        .expect("a setting");
+    client.batch_execute("SET hiems.default_model = 'openai/gpt-4o-mini'").expect("a setting");
     let text: String = client
         .query_one(
             "SELECT hiems.complete('Say \"hello\".', use_case => 'greeting', \"user\" => 'u1')",

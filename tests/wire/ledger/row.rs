@@ -55,10 +55,7 @@ fn every_column_is_what_the_bill_and_the_request_say() {
     let column = |row: &Value, name: &str| row[name].as_str().expect(name).to_owned();
     let id = column(&row, "id");
     assert_eq!(id.as_bytes()[14], b'7', "a UUID of version 7: {id}");
-    assert!(
-        column(&row, "created_at") <= column(&row, "booked_at"),
-        "{row}"
-    );
+    assert!(column(&row, "created_at") <= column(&row, "booked_at"), "{row}");
     assert!(row["latency_ms"].as_i64().expect("a number") >= 20, "{row}");
     let fields = row.as_object_mut().expect("a row");
     for known in ["id", "created_at", "booked_at", "latency_ms"] {

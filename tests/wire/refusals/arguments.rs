@@ -35,10 +35,7 @@ fn messages_that_are_no_list_of_messages_are_refused() {
         (None, "not a JSON array"),
         (Some("null"), "not a JSON array"),
         (Some("{}"), "not a JSON array"),
-        (
-            Some(r#"{"role": "user", "content": "x"}"#),
-            "not a JSON array",
-        ),
+        (Some(r#"{"role": "user", "content": "x"}"#), "not a JSON array"),
         (Some("1"), "not a JSON array"),
         (Some("true"), "not a JSON array"),
         (Some(r#""hello""#), "cannot be read"),
@@ -49,37 +46,19 @@ fn messages_that_are_no_list_of_messages_are_refused() {
         (Some(r#"["hello"]"#), "Message 1 is not an object"),
         (Some("[null]"), "Message 1 is not an object"),
         (Some("[[]]"), "Message 1 is not an object"),
-        (
-            Some(r#"[{"role": "user", "content": "x"}, 2]"#),
-            "Message 2 is not an object",
-        ),
+        (Some(r#"[{"role": "user", "content": "x"}, 2]"#), "Message 2 is not an object"),
         (Some(r#"[{"content": "x"}]"#), "Message 1 has no role"),
-        (
-            Some(r#"[{"role": null, "content": "x"}]"#),
-            "Message 1 has no role",
-        ),
-        (
-            Some(r#"[{"role": 7, "content": "x"}]"#),
-            "Message 1 has no role",
-        ),
+        (Some(r#"[{"role": null, "content": "x"}]"#), "Message 1 has no role"),
+        (Some(r#"[{"role": 7, "content": "x"}]"#), "Message 1 has no role"),
         (
             Some(r#"[{"role": "system", "content": "x"}, {"role": "robot", "content": "x"}]"#),
             "Message 2 has the unknown role \"robot\"",
         ),
-        (
-            Some(r#"[{"role": "User", "content": "x"}]"#),
-            "unknown role \"User\"",
-        ),
-        (
-            Some(r#"[{"role": "", "content": "x"}]"#),
-            "unknown role \"\"",
-        ),
+        (Some(r#"[{"role": "User", "content": "x"}]"#), "unknown role \"User\""),
+        (Some(r#"[{"role": "", "content": "x"}]"#), "unknown role \"\""),
     ];
     for (messages, detail) in cases {
-        assert_explained(
-            &submit(&mut client, MODEL, messages, None).refusal(),
-            detail,
-        );
+        assert_explained(&submit(&mut client, MODEL, messages, None).refusal(), detail);
     }
     assert_untouched(&database);
 }
@@ -92,20 +71,12 @@ fn a_model_is_needed() {
     assert_explained(&refusal, "hiems.default_model");
     assert!(refusal.hint.contains("hiems.default_model"), "{refusal:?}");
     for empty in ["", "  "] {
-        assert_explained(
-            &submit(&mut client, Some(empty), HELLO, None).refusal(),
-            "names a model",
-        );
+        assert_explained(&submit(&mut client, Some(empty), HELLO, None).refusal(), "names a model");
     }
     assert_untouched(&database);
-    client
-        .batch_execute("SET hiems.default_model = 'google/gemini-2.5-flash'")
-        .expect("a setting");
+    client.batch_execute("SET hiems.default_model = 'google/gemini-2.5-flash'").expect("a setting");
     // An empty one is a mistake, not "none named".
-    assert_explained(
-        &submit(&mut client, Some(""), HELLO, None).refusal(),
-        "names a model",
-    );
+    assert_explained(&submit(&mut client, Some(""), HELLO, None).refusal(), "names a model");
     assert_untouched(&database);
 }
 
@@ -168,10 +139,7 @@ fn a_prompt_is_needed() {
         .query_one("SELECT hiems.complete(NULL, 'openai/gpt-4o-mini')", &[])
         .refusal();
     assert_explained_without_detail(&refusal);
-    let refusal = database
-        .admin()
-        .query_one("SELECT hiems.complete('hello')", &[])
-        .refusal();
+    let refusal = database.admin().query_one("SELECT hiems.complete('hello')", &[]).refusal();
     assert_explained(&refusal, "hiems.default_model");
     assert_untouched(&database);
 }
@@ -208,10 +176,7 @@ fn the_session_goes_on_after_a_refusal() {
     assert_eq!(refused.sqlstate(), "22023");
     savepoint.rollback().expect("back to the savepoint");
     transaction
-        .query_one(
-            "SELECT hiems.submit_prompt('openai/gpt-4o-mini', $1::text::jsonb)",
-            &[&HELLO],
-        )
+        .query_one("SELECT hiems.submit_prompt('openai/gpt-4o-mini', $1::text::jsonb)", &[&HELLO])
         .expect("an answer");
     transaction.commit().expect("a commit");
     call(&mut client, "{}").expect("an answer");
@@ -223,9 +188,7 @@ fn the_session_goes_on_after_a_refusal() {
 fn odd_arguments_that_can_be_used_are() {
     let database = Database::new();
     let mut client = database.admin();
-    client
-        .batch_execute("SET hiems.default_model = 'google/gemini-2.5-flash'")
-        .expect("a setting");
+    client.batch_execute("SET hiems.default_model = 'google/gemini-2.5-flash'").expect("a setting");
     let hello = user_message("hello");
     let in_a_string = Value::String(hello.clone()).to_string();
     let gpt = "openai/gpt-4o-mini";
@@ -255,9 +218,7 @@ fn odd_arguments_that_can_be_used_are() {
     for ((request, row), (_, _, options, model)) in requests.iter().zip(&rows).zip(cases) {
         assert_eq!(request.body["messages"], messages);
         assert_eq!(request.body["model"], model);
-        let seed = options
-            .is_some_and(|text| text.contains("seed"))
-            .then(|| json!(7));
+        let seed = options.is_some_and(|text| text.contains("seed")).then(|| json!(7));
         assert_eq!(request.body.get("seed"), seed.as_ref());
         assert_eq!(request.body.get("session_id"), None);
         assert_eq!(row["model_requested"], model);

@@ -18,9 +18,7 @@ fn without_a_key_nothing_is_sent() {
 fn a_key_of_another_name_does_not_stand_in() {
     let database = Database::new();
     let mut client = database.admin();
-    client
-        .batch_execute("SET hiems.api_key_name = 'marketing'")
-        .expect("a setting");
+    client.batch_execute("SET hiems.api_key_name = 'marketing'").expect("a setting");
     let refusal = call(&mut client, "{}").refusal();
     assert_eq!(refusal.sqlstate, "PT503");
     assert!(refusal.detail.contains("\"marketing\""), "{refusal:?}");
@@ -36,9 +34,7 @@ fn the_key_travels_in_clear_text_to_loopback_addresses_only() {
         let url = database.fake.base_url().replace("127.0.0.1", host);
         database.set("hiems.base_url", &url);
         let mut client = database.admin();
-        client
-            .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-            .expect("a key");
+        client.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
         let refusal = call(&mut client, "{}").refusal();
         assert_eq!(refusal.sqlstate, "PT503", "{url}: {refusal:?}");
         assert!(refusal.detail.contains("hiems.base_url"), "{refusal:?}");
@@ -52,9 +48,7 @@ fn a_base_url_that_is_none_is_named() {
         let database = Database::without_key();
         database.set("hiems.base_url", url);
         let mut client = database.admin();
-        client
-            .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-            .expect("a key");
+        client.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
         let refusal = call(&mut client, "{}").refusal();
         assert_eq!(refusal.sqlstate, "PT503", "{url}: {refusal:?}");
         assert!(refusal.detail.contains("hiems.base_url"), "{refusal:?}");
@@ -66,10 +60,7 @@ fn a_base_url_that_is_none_is_named() {
 fn a_call_above_the_limit_of_calls_in_flight_is_refused() {
     let database = Database::without_key();
     database.set("hiems.max_in_flight", "1");
-    database
-        .admin()
-        .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-        .expect("a key");
+    database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     let options = directives(&[("fake_delay_ms", "3000")]);
     let first = Running::in_flight(&database, database.admin(), &options, 1);
     let refusal = call(&mut database.admin(), "{}").refusal();

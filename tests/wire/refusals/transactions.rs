@@ -18,9 +18,7 @@ fn a_read_only_transaction_may_not_call() {
         for complete in [false, true] {
             client.batch_execute(way).expect(way);
             let refusal = if complete {
-                client
-                    .query_one("SELECT hiems.complete('x', 'openai/gpt-4o-mini')", &[])
-                    .refusal()
+                client.query_one("SELECT hiems.complete('x', 'openai/gpt-4o-mini')", &[]).refusal()
             } else {
                 call(&mut client, "{}").refusal()
             };
@@ -41,12 +39,8 @@ fn a_database_that_is_read_only_by_default_refuses_calls_and_the_gateway_works_a
     let mut client = database.admin();
     assert_eq!(call(&mut client, "{}").sqlstate(), "25006");
     assert_untouched(&database);
-    client
-        .batch_execute("SET default_transaction_read_only = off")
-        .expect("a setting");
-    client
-        .execute("SELECT hiems.set_api_key($1)", &[&KEY])
-        .expect("a key");
+    client.batch_execute("SET default_transaction_read_only = off").expect("a setting");
+    client.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     call(&mut client, "{}").expect("an answer");
     client
         .batch_execute("SET default_transaction_read_only = on; BEGIN READ WRITE")
@@ -65,10 +59,7 @@ fn a_tokens_session_may_call_in_read_committed_only() {
     let mut client = database.connect(&role);
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
         let begin = format!("BEGIN ISOLATION LEVEL {level}");
-        let default = format!(
-            "SET default_transaction_isolation = '{}'",
-            level.to_lowercase()
-        );
+        let default = format!("SET default_transaction_isolation = '{}'", level.to_lowercase());
         for way in [begin, default] {
             client.batch_execute(&way).expect("a transaction");
             let refusal = call(&mut client, "{}").refusal();
@@ -90,17 +81,11 @@ fn a_plain_session_may_call_in_every_isolation_level() {
     let database = Database::new();
     let mut client = database.admin();
     for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
-        client
-            .batch_execute(&format!("BEGIN ISOLATION LEVEL {level}"))
-            .expect("a begin");
+        client.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}")).expect("a begin");
         call(&mut client, "{}").expect("an answer");
         client.batch_execute("COMMIT").expect("a commit");
     }
     database.wait_until_booked();
-    let outcomes: Vec<_> = database
-        .ledger()
-        .iter()
-        .map(|row| row["outcome"].clone())
-        .collect();
+    let outcomes: Vec<_> = database.ledger().iter().map(|row| row["outcome"].clone()).collect();
     assert_eq!(outcomes, ["committed", "committed", "committed"]);
 }

@@ -8,27 +8,11 @@ use super::{call, insert, rows};
 fn what_is_unknown_is_null_and_counted() {
     let database = Database::new();
     let mut client = database.admin();
-    call(
-        &mut client,
-        "openai/gpt-4o-mini",
-        "ada",
-        None,
-        &[("fake_no_usage", "true")],
-    );
-    for view in [
-        "usage_totals",
-        "usage_by_model",
-        "usage_by_use_case",
-        "usage_by_user",
-    ] {
+    call(&mut client, "openai/gpt-4o-mini", "ada", None, &[("fake_no_usage", "true")]);
+    for view in ["usage_totals", "usage_by_model", "usage_by_use_case", "usage_by_user"] {
         let row = &rows(&mut client, &format!("SELECT * FROM hiems.{view}"))[0];
-        for column in [
-            "cost_usd",
-            "cost_sek",
-            "prompt_tokens",
-            "completion_tokens",
-            "total_tokens",
-        ] {
+        for column in ["cost_usd", "cost_sek", "prompt_tokens", "completion_tokens", "total_tokens"]
+        {
             assert_eq!(row[column], None, "{view}.{column}");
         }
         assert_eq!(row["calls"].as_deref(), Some("1"), "{view}");
@@ -68,16 +52,8 @@ fn an_empty_ledger_has_one_row_of_totals_and_nothing_else() {
 fn a_correction_changes_the_sums_and_not_the_calls() {
     let database = Database::new();
     let mut client = database.admin();
-    call(
-        &mut client,
-        "openai/gpt-4o-mini",
-        "ada",
-        None,
-        &[("fake_cost", "0.5")],
-    );
-    let model = database
-        .text("SELECT model FROM hiems.ai_usage_logs", &[])
-        .expect("a model");
+    call(&mut client, "openai/gpt-4o-mini", "ada", None, &[("fake_cost", "0.5")]);
+    let model = database.text("SELECT model FROM hiems.ai_usage_logs", &[]).expect("a model");
     insert(
         &database,
         "adjusts, created_at, model, user_id, principal, cost_usd, cost_source, outcome, calls",

@@ -9,11 +9,7 @@ fn call(client: &mut Client, model: &str, cost: &str) {
     client
         .query_one(
             "SELECT hiems.submit_prompt($1, $2::text::jsonb, options => $3::text::jsonb)::text",
-            &[
-                &model,
-                &user_message("hello"),
-                &directives(&[("fake_cost", cost)]),
-            ],
+            &[&model, &user_message("hello"), &directives(&[("fake_cost", cost)])],
         )
         .expect("an answer");
 }
@@ -29,10 +25,7 @@ fn assert_own(database: &Database, client: &mut Client, principal: &str) {
         count(cost_usd) - count(cost_sek) AS calls_without_rate, 0::bigint AS failed_calls";
     for (view, sql) in [
         ("my_usage_totals", format!("SELECT {sums} FROM {ledger}")),
-        (
-            "my_usage_by_model",
-            format!("SELECT model, {sums} FROM {ledger} GROUP BY model"),
-        ),
+        ("my_usage_by_model", format!("SELECT model, {sums} FROM {ledger} GROUP BY model")),
         (
             "my_usage_daily",
             format!(
@@ -52,10 +45,7 @@ fn everybody_sees_its_own_and_a_reader_too() {
     let mut database = Database::new();
     let mut admin = database.admin();
     admin
-        .execute(
-            "SELECT hiems.set_exchange_rate('USD', 9.5, current_date - 1, 'test')",
-            &[],
-        )
+        .execute("SELECT hiems.set_exchange_rate('USD', 9.5, current_date - 1, 'test')", &[])
         .expect("a rate");
     call(&mut admin, "openai/gpt-4o-mini", "5");
     let caller = database.role_with("caller");
@@ -69,16 +59,10 @@ fn everybody_sees_its_own_and_a_reader_too() {
     }
     database.wait_until_booked();
     for role in [&caller, &both, &reader] {
-        assert_own(
-            &database,
-            &mut database.connect(role),
-            &format!("role:{role}"),
-        );
+        assert_own(&database, &mut database.connect(role), &format!("role:{role}"));
     }
     assert_own(&database, &mut admin, "role:postgres");
-    let own = rows(
-        &mut database.connect(&caller),
-        "SELECT calls, cost_usd FROM hiems.my_usage_totals",
-    );
+    let own =
+        rows(&mut database.connect(&caller), "SELECT calls, cost_usd FROM hiems.my_usage_totals");
     assert_eq!(own[0]["cost_usd"].as_deref(), Some("0.75"));
 }

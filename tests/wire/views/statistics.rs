@@ -17,66 +17,21 @@ fn made(database: &Database, model: &str, provider: &str, values: &str) {
 fn used() -> Database<'static> {
     let database = Database::without_key();
     let a = ("'v/a'", "'One'");
-    made(
-        &database,
-        a.0,
-        a.1,
-        "10, 20, 30, 0.003, 'billed', 100, 'committed'",
-    );
-    made(
-        &database,
-        a.0,
-        a.1,
-        "11, 40, 51, 0.005, 'billed', 300, 'rolled_back'",
-    );
+    made(&database, a.0, a.1, "10, 20, 30, 0.003, 'billed', 100, 'committed'");
+    made(&database, a.0, a.1, "11, 40, 51, 0.005, 'billed', 300, 'rolled_back'");
     // Its cost is not known, its tokens are.
-    made(
-        &database,
-        a.0,
-        a.1,
-        "12, 60, 72, NULL, 'unknown', 900, 'committed'",
-    );
+    made(&database, a.0, a.1, "12, 60, 72, NULL, 'unknown', 900, 'committed'");
     // Neither is known.
-    made(
-        &database,
-        a.0,
-        a.1,
-        "NULL, NULL, NULL, NULL, 'unknown', 50, 'unknown'",
-    );
-    made(
-        &database,
-        a.0,
-        a.1,
-        "NULL, NULL, NULL, 0, 'not_billed', 7, 'failed'",
-    );
+    made(&database, a.0, a.1, "NULL, NULL, NULL, NULL, 'unknown', 50, 'unknown'");
+    made(&database, a.0, a.1, "NULL, NULL, NULL, 0, 'not_billed', 7, 'failed'");
     // A refusal that names no model and no provider.
-    made(
-        &database,
-        "NULL",
-        "NULL",
-        "NULL, NULL, NULL, 0, 'not_billed', NULL, 'failed'",
-    );
+    made(&database, "NULL", "NULL", "NULL, NULL, NULL, 0, 'not_billed', NULL, 'failed'");
     // Nothing is known of it.
-    made(
-        &database,
-        "'v/b'",
-        "'Two'",
-        "NULL, NULL, NULL, NULL, 'unknown', NULL, 'unknown'",
-    );
+    made(&database, "'v/b'", "'Two'", "NULL, NULL, NULL, NULL, 'unknown', NULL, 'unknown'");
     // No tokens, and at once.
-    made(
-        &database,
-        "'v/c'",
-        "'Two'",
-        "0, 0, 0, 0, 'billed', 0, 'committed'",
-    );
+    made(&database, "'v/c'", "'Two'", "0, 0, 0, 0, 'billed', 0, 'committed'");
     // The same model by another provider.
-    made(
-        &database,
-        a.0,
-        "'Two'",
-        "1, 2, 3, 0.000001, 'billed', 10, 'committed'",
-    );
+    made(&database, a.0, "'Two'", "1, 2, 3, 0.000001, 'billed', 10, 'committed'");
     database
 }
 

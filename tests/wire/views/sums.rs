@@ -11,66 +11,21 @@ fn used() -> Database<'static> {
     let (mini, sonnet) = ("openai/gpt-4o-mini", "anthropic/claude-sonnet-4.5");
     // The first ones are from before there was a rate.
     call(&mut client, mini, "ada", None, &[("fake_cost", "4.2e-7")]);
-    call(
-        &mut client,
-        mini,
-        "ada",
-        Some("chat"),
-        &[("fake_cost", "0.1")],
-    );
+    call(&mut client, mini, "ada", Some("chat"), &[("fake_cost", "0.1")]);
     client
-        .execute(
-            "SELECT hiems.set_exchange_rate('USD', 10.4521, current_date - 1, 'test')",
-            &[],
-        )
+        .execute("SELECT hiems.set_exchange_rate('USD', 10.4521, current_date - 1, 'test')", &[])
         .expect("a rate");
-    call(
-        &mut client,
-        mini,
-        "bea",
-        Some("chat"),
-        &[("fake_cost", "0.2")],
-    );
-    call(
-        &mut client,
-        sonnet,
-        "bea",
-        Some("search"),
-        &[("fake_cost", "0.0076509169000000005")],
-    );
+    call(&mut client, mini, "bea", Some("chat"), &[("fake_cost", "0.2")]);
+    call(&mut client, sonnet, "bea", Some("search"), &[("fake_cost", "0.0076509169000000005")]);
     call(&mut client, sonnet, "cia", None, &[]);
-    call(
-        &mut client,
-        "acme/thinker-7b",
-        "cia",
-        None,
-        &[("fake_cost", "100")],
-    );
-    call(
-        &mut client,
-        mini,
-        "bea",
-        Some("chat"),
-        &[("fake_no_usage", "true")],
-    );
+    call(&mut client, "acme/thinker-7b", "cia", None, &[("fake_cost", "100")]);
+    call(&mut client, mini, "bea", Some("chat"), &[("fake_no_usage", "true")]);
     call(&mut client, mini, "bea", None, &[("fake_byok", "true")]);
     call(&mut client, sonnet, "cia", None, &[("fake_byok", "true")]);
     call(&mut client, sonnet, "cia", None, &[("fake_status", "402")]);
-    call(
-        &mut client,
-        sonnet,
-        "ada",
-        Some("chat"),
-        &[("fake_status", "429")],
-    );
+    call(&mut client, sonnet, "ada", Some("chat"), &[("fake_status", "429")]);
     client.batch_execute("BEGIN").expect("a transaction");
-    call(
-        &mut client,
-        mini,
-        "dan",
-        Some("undone"),
-        &[("fake_cost", "0.3")],
-    );
+    call(&mut client, mini, "dan", Some("undone"), &[("fake_cost", "0.3")]);
     client.batch_execute("ROLLBACK").expect("a rollback");
     database.wait_until_booked();
     database
@@ -136,10 +91,7 @@ fn each_view_of_sums_is_the_ledger_s_sum() {
     .replace("SELECT 1, \n", "SELECT \n");
     let mut expected = rows(&mut client, &totals);
     expected[0].remove("?column?");
-    assert_eq!(
-        rows(&mut client, "SELECT * FROM hiems.usage_totals"),
-        expected
-    );
+    assert_eq!(rows(&mut client, "SELECT * FROM hiems.usage_totals"), expected);
 }
 
 /// And the ledger's sum is the bill: each literal token, added up exactly.
@@ -168,18 +120,12 @@ fn the_totals_are_the_bill() {
     let sum = |tokens: &[&str]| {
         database
             .admin()
-            .query_one(
-                "SELECT sum(t::numeric)::text FROM unnest($1::text[]) AS t",
-                &[&tokens],
-            )
+            .query_one("SELECT sum(t::numeric)::text FROM unnest($1::text[]) AS t", &[&tokens])
             .expect("a sum")
             .get::<_, String>(0)
     };
     assert_eq!(seen.get::<_, String>(0), sum(&costs));
-    assert!(
-        seen.get::<_, String>(0).len() > 20,
-        "exact to the last digit"
-    );
+    assert!(seen.get::<_, String>(0).len() > 20, "exact to the last digit");
     // 10 that were answered, and 2 refusals.
     assert_eq!(seen.get::<_, String>(1), "12");
     assert_eq!(seen.get::<_, String>(2), "1");

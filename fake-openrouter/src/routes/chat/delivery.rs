@@ -45,10 +45,8 @@ pub(super) fn respond(
     text: oneshot::Receiver<String>,
     random: &mut Rng,
 ) -> Response {
-    let headers = [
-        (CONTENT_TYPE.as_str(), "application/json".to_owned()),
-        (GENERATION_ID, id.clone()),
-    ];
+    let headers =
+        [(CONTENT_TYPE.as_str(), "application/json".to_owned()), (GENERATION_ID, id.clone())];
     let delivery = Delivery {
         state,
         id,
@@ -57,11 +55,7 @@ pub(super) fn respond(
         stage: Stage::Heartbeat,
         _flight: flight,
     };
-    (
-        headers,
-        Body::from_stream(stream::unfold(delivery, Delivery::next)),
-    )
-        .into_response()
+    (headers, Body::from_stream(stream::unfold(delivery, Delivery::next))).into_response()
 }
 
 impl Delivery {
@@ -78,10 +72,7 @@ impl Delivery {
                 yield_now().await;
                 self.state.bill.id_sent(&self.id);
                 self.stage = Stage::End;
-                let text = (&mut self.text)
-                    .await
-                    .map(Bytes::from)
-                    .map_err(io::Error::other);
+                let text = (&mut self.text).await.map(Bytes::from).map_err(io::Error::other);
                 Some((text, self))
             }
             Stage::End => {

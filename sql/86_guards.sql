@@ -1,0 +1,30 @@
+-- What is written to our tables is written with hiems's own rights, and a trigger or a rule of somebody
+-- else's would run with them too: none may be put there but by a superuser. A careless GRANT ALL on the
+-- schema's tables includes TRIGGER.
+CREATE FUNCTION hiems_private.guard_tables() RETURNS event_trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    guarded text;
+BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RETURN;
+    END IF;
+    SELECT c.oid::regclass::text INTO guarded
+    FROM pg_event_trigger_ddl_commands() AS d
+    LEFT JOIN pg_trigger AS t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
+    LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    JOIN pg_class AS c ON c.oid IN (t.tgrelid, r.ev_class)
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname IN ('hiems', 'hiems_private')
+    LIMIT 1;
+    IF guarded IS NOT NULL THEN
+        RAISE EXCEPTION 'only superusers may put a trigger or a rule on a table of hiems' USING
+            ERRCODE = '42501',
+            DETAIL = format('%s on %s was refused: it would run with rights of hiems.', tg_tag, guarded),
+            HINT = 'Listen to hiems_usage to learn of new rows.';
+    END IF;
+END
+$$;
+CREATE EVENT TRIGGER hiems_guard_tables ON ddl_command_end
+    WHEN TAG IN ('CREATE TRIGGER', 'CREATE RULE')
+    EXECUTE FUNCTION hiems_private.guard_tables();
