@@ -20,6 +20,7 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/85_realtime.sql", name = "85_realtime", requires = ["80_views"]);
 extension_sql_file!("../sql/86_guards.sql", name = "86_guards", requires = ["85_realtime"]);
+extension_sql_file!("../sql/87_comments.sql", name = "87_comments", requires = ["86_guards"]);
 extension_sql_file!("../sql/90_grants_comments.sql", name = "90_grants_comments", finalize);
 
 // pgrx wants to know the schemas that functions name; `00_schemas.sql` has made them by then.

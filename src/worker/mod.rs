@@ -98,7 +98,9 @@ fn take_lock(files: &Files) -> std::io::Result<Option<File>> {
             Err(TryLockError::WouldBlock) => {}
         }
         interrupts::check();
-        if background::end_asked() || Instant::now() > deadline {
+        // One that is ready needs no second; one that leaves has no socket any more.
+        let is_served = std::os::unix::net::UnixStream::connect(&files.socket).is_ok();
+        if is_served || background::end_asked() || Instant::now() > deadline {
             return Ok(None);
         }
         wait::wait_for_latch(Duration::from_millis(5));

@@ -31,8 +31,8 @@ const CASES: [(u16, &str, &str, &str, &str); 19] = [
     (200, "  <html>busy</html>", "PT502", "not JSON", "unreadable_answer"),
     (200, r#"{"id": "gen-1", "choices": [{"message""#, "PT502", "not JSON", "unreadable_answer"),
     (200, "{}", "PT502", "no choices", "unreadable_answer"),
-    (200, "[]", "PT502", "no choices", "unreadable_answer"),
-    (200, "null", "PT502", "no choices", "unreadable_answer"),
+    (200, "[]", "PT502", "not an object", "unreadable_answer"),
+    (200, "null", "PT502", "not an object", "unreadable_answer"),
     (200, r#"{"choices": null}"#, "PT502", "no choices", "unreadable_answer"),
     // Pages of the edge, and other people's envelopes.
     (502, "<html>Bad gateway</html>", "PT502", "HTTP 502", "502"),

@@ -1,0 +1,161 @@
+-- What \d+ and \df+ say of the schemas, tables, views and triggers. The functions' comments are in
+-- 90_grants_comments.sql.
+
+COMMENT ON SCHEMA hiems IS 'Calling OpenRouter, the ledger of what it cost, and views over it. Safe to expose: functions check the caller''s level, row-level security the rows.';
+COMMENT ON SCHEMA hiems_private IS 'Keys, calls on their way, levels, exchange rates. For nobody but hiems.';
+
+COMMENT ON TABLE hiems_private.access IS 'Who has which level. Use hiems.grant_access(), grant_user_access() and revoke_access().';
+COMMENT ON COLUMN hiems_private.access.grantee_kind IS '''role'': a database role by name; ''user'': a token''s subject (claim sub).';
+COMMENT ON COLUMN hiems_private.access.grantee IS 'The role''s name, or the subject.';
+COMMENT ON COLUMN hiems_private.access.level IS 'caller, reader, admin or service.';
+COMMENT ON COLUMN hiems_private.access.granted_at IS 'When it was given.';
+COMMENT ON COLUMN hiems_private.access.granted_by IS 'The login that gave it.';
+COMMENT ON INDEX hiems_private.access_pkey IS 'One row per grantee and level.';
+
+COMMENT ON TABLE hiems_private.installation IS 'An id that sealed keys are bound to. One row, made with the first key, dumped with the keys.';
+COMMENT ON COLUMN hiems_private.installation.id IS 'Random.';
+COMMENT ON COLUMN hiems_private.installation.singleton IS 'Always true: there is one row.';
+COMMENT ON INDEX hiems_private.installation_pkey IS 'Keeps it at one row.';
+
+COMMENT ON TABLE hiems_private.api_keys IS 'OpenRouter keys, sealed by AES-256-GCM under the master key. Only the gateway opens them.';
+COMMENT ON COLUMN hiems_private.api_keys.name IS 'The name that hiems.api_key_name picks it by; part of what the ciphertext is bound to.';
+COMMENT ON COLUMN hiems_private.api_keys.kind IS '''inference'': pays for calls; ''management'': reads the account, cannot call models.';
+COMMENT ON COLUMN hiems_private.api_keys.version IS 'Counts up with each key stored under the name; part of what the ciphertext is bound to.';
+COMMENT ON COLUMN hiems_private.api_keys.nonce IS '12 random bytes, fresh for each seal.';
+COMMENT ON COLUMN hiems_private.api_keys.ciphertext IS 'The key, encrypted and authenticated.';
+COMMENT ON COLUMN hiems_private.api_keys.fingerprint IS 'The first 16 hexadecimal digits of the key''s SHA-256, by which OpenRouter lists keys too.';
+COMMENT ON COLUMN hiems_private.api_keys.stored_at IS 'When the key was stored.';
+COMMENT ON COLUMN hiems_private.api_keys.stored_by IS 'The login that stored it.';
+COMMENT ON INDEX hiems_private.api_keys_pkey IS 'One key per name.';
+
+COMMENT ON TABLE hiems_private.calls IS 'Calls on their way: a row from before the request is sent until its ledger row is there. Written by the gateway.';
+COMMENT ON COLUMN hiems_private.calls.id IS 'The call''s id, and its ledger row''s.';
+COMMENT ON COLUMN hiems_private.calls.state IS '''sent'': in flight, or about to be; ''answered'', ''failed'': settled, to be booked; ''unknown'': sent, and no more is known.';
+COMMENT ON COLUMN hiems_private.calls.created_at IS 'When the call was made.';
+COMMENT ON COLUMN hiems_private.calls.settled_at IS 'When its end was committed; NULL while it is in flight.';
+COMMENT ON COLUMN hiems_private.calls.caller_xid IS 'The caller''s top-level transaction.';
+COMMENT ON COLUMN hiems_private.calls.system_identifier IS 'The cluster that transaction ran in: after a restore it is another one, and the caller gone.';
+COMMENT ON COLUMN hiems_private.calls.caller_gone IS 'True once the caller was cancelled or died before it had read the answer.';
+COMMENT ON COLUMN hiems_private.calls.generation_id IS 'OpenRouter''s id of the generation, from the moment the headers came; NULL before.';
+COMMENT ON COLUMN hiems_private.calls.principal IS 'Who called: jwt:<sub> or role:<name>.';
+COMMENT ON COLUMN hiems_private.calls.entry IS 'The ledger row to be, by column name, as far as it is known.';
+COMMENT ON INDEX hiems_private.calls_pkey IS 'One row per call.';
+
+COMMENT ON TABLE hiems.ai_usage_logs IS 'The ledger: one row per call that reached OpenRouter, also where the caller rolled back, was cancelled, or failed. Append-only; sum() over it is always right. Each caller sees its own rows, a reader all.';
+COMMENT ON COLUMN hiems.ai_usage_logs.id IS 'The call''s id, a uuid of version 7; errors name it.';
+COMMENT ON COLUMN hiems.ai_usage_logs.created_at IS 'When the call was made.';
+COMMENT ON COLUMN hiems.ai_usage_logs.booked_at IS 'When this row was written; incremental loads follow this one.';
+COMMENT ON COLUMN hiems.ai_usage_logs.generation_id IS 'OpenRouter''s id of the generation (gen-...); NULL where none is known.';
+COMMENT ON COLUMN hiems.ai_usage_logs.model IS 'The model that answered, which may be dated or a fallback; NULL without an answer.';
+COMMENT ON COLUMN hiems.ai_usage_logs.model_requested IS 'The model that was asked for.';
+COMMENT ON COLUMN hiems.ai_usage_logs.provider IS 'The provider that served it, as OpenRouter names it.';
+COMMENT ON COLUMN hiems.ai_usage_logs.user_id IS 'For whom: the token''s subject, the argument "user", or the role. A label; access goes by principal.';
+COMMENT ON COLUMN hiems.ai_usage_logs.use_case IS 'The argument use_case, else the setting hiems.use_case; NULL: unspecified.';
+COMMENT ON COLUMN hiems.ai_usage_logs.session_id IS 'The argument session_id, which groups calls at OpenRouter too.';
+COMMENT ON COLUMN hiems.ai_usage_logs.metadata IS 'The argument metadata; it is not sent to OpenRouter.';
+COMMENT ON COLUMN hiems.ai_usage_logs.prompt_tokens IS 'Tokens of the prompt, cached ones included; NULL: not said.';
+COMMENT ON COLUMN hiems.ai_usage_logs.completion_tokens IS 'Tokens of the completion, reasoning included; NULL: not said.';
+COMMENT ON COLUMN hiems.ai_usage_logs.total_tokens IS 'Prompt and completion together, as OpenRouter adds them up; NULL: not said.';
+COMMENT ON COLUMN hiems.ai_usage_logs.cached_tokens IS 'Prompt tokens read from a cache, inside prompt_tokens; NULL: not said.';
+COMMENT ON COLUMN hiems.ai_usage_logs.cache_write_tokens IS 'Prompt tokens written to a cache, inside prompt_tokens; NULL: not said.';
+COMMENT ON COLUMN hiems.ai_usage_logs.reasoning_tokens IS 'Completion tokens spent on reasoning, inside completion_tokens; NULL: not said.';
+COMMENT ON COLUMN hiems.ai_usage_logs.cost_usd IS 'What OpenRouter charged, US dollars: the literal usage.cost of the answer, every digit. NULL: not known, never 0. With BYOK only OpenRouter''s fee. Source: OpenRouter, Usage accounting.';
+COMMENT ON COLUMN hiems.ai_usage_logs.upstream_cost_usd IS 'usage.cost_details.upstream_inference_cost, US dollars. With BYOK the provider''s own bill; else it repeats cost_usd: never add the two.';
+COMMENT ON COLUMN hiems.ai_usage_logs.is_byok IS 'True: paid with a provider key of one''s own; NULL: not said.';
+COMMENT ON COLUMN hiems.ai_usage_logs.cost_source IS '''billed'': from the answer; ''not_billed'': refused before anything was generated, so 0; ''unknown'': cost_usd is NULL; ''settled'', ''estimated'': for later versions.';
+COMMENT ON COLUMN hiems.ai_usage_logs.cost_sek IS 'cost_usd * usd_sek_rate, every digit; NULL where either is.';
+COMMENT ON COLUMN hiems.ai_usage_logs.usd_sek_rate IS 'SEK per 1 USD: the newest rate not after the call''s day; NULL: there was none.';
+COMMENT ON COLUMN hiems.ai_usage_logs.rate_date IS 'The day of that rate.';
+COMMENT ON COLUMN hiems.ai_usage_logs.rate_source IS 'Where that rate comes from.';
+COMMENT ON COLUMN hiems.ai_usage_logs.outcome IS '''committed'': the caller has the answer; ''rolled_back'': it had, and rolled back; ''cancelled'': it was cancelled or ended before; ''failed'': it got an error; ''unknown'': sent, and no more is known; ''recorded'': entered by hand.';
+COMMENT ON COLUMN hiems.ai_usage_logs.finish_reason IS 'Why it ended, in OpenRouter''s words (stop, length, tool_calls, content_filter, error).';
+COMMENT ON COLUMN hiems.ai_usage_logs.native_finish_reason IS 'Why it ended, in the provider''s words.';
+COMMENT ON COLUMN hiems.ai_usage_logs.http_status IS 'The HTTP status of the answer; NULL: there was none.';
+COMMENT ON COLUMN hiems.ai_usage_logs.error_code IS 'OpenRouter''s error_type or code, or hiems''s own: timeout, connection_lost, response_too_large, unreadable_answer, gateway_lost, internal.';
+COMMENT ON COLUMN hiems.ai_usage_logs.latency_ms IS 'Milliseconds from sending to the whole answer.';
+COMMENT ON COLUMN hiems.ai_usage_logs.first_token_ms IS 'Milliseconds to the first token of a stream; NULL: it was not streamed.';
+COMMENT ON COLUMN hiems.ai_usage_logs.attempts IS 'How often it was sent: what may have been billed is never sent again.';
+COMMENT ON COLUMN hiems.ai_usage_logs.streamed IS 'True if the answer was streamed.';
+COMMENT ON COLUMN hiems.ai_usage_logs.booked_xid IS 'The transaction of this cluster that wrote the row.';
+COMMENT ON COLUMN hiems.ai_usage_logs.principal IS 'Who really called: jwt:<sub> or role:<name>. Row-level security goes by it.';
+COMMENT ON COLUMN hiems.ai_usage_logs.key_name IS 'The name of the stored key that paid.';
+COMMENT ON COLUMN hiems.ai_usage_logs.role_name IS 'The role whose rights counted.';
+COMMENT ON COLUMN hiems.ai_usage_logs.application_name IS 'The session''s application_name; NULL: none.';
+COMMENT ON COLUMN hiems.ai_usage_logs.adjusts IS 'NULL, or the row that this one corrects: it then holds the differences, and its calls is 0.';
+COMMENT ON COLUMN hiems.ai_usage_logs.calls IS '1, or 0 in a correcting row.';
+COMMENT ON INDEX hiems.ai_usage_logs_pkey IS 'No call is booked twice.';
+COMMENT ON INDEX hiems.ai_usage_logs_created_at IS 'For ranges of time.';
+COMMENT ON INDEX hiems.ai_usage_logs_principal IS 'For a caller''s own rows.';
+COMMENT ON INDEX hiems.ai_usage_logs_booked_xid IS 'For what was booked since a snapshot.';
+COMMENT ON POLICY own_rows_and_readers ON hiems.ai_usage_logs IS 'Each principal sees its own rows, whoever has the level reader sees all.';
+COMMENT ON TRIGGER stamp ON hiems.ai_usage_logs IS 'Sets booked_xid, and booked_at where it is not set.';
+COMMENT ON TRIGGER append_only ON hiems.ai_usage_logs IS 'Refuses UPDATE, DELETE and TRUNCATE (42501).';
+COMMENT ON TRIGGER notify ON hiems.ai_usage_logs IS 'Tells channel hiems_usage of new rows.';
+
+COMMENT ON TABLE hiems_private.exchange_rates IS 'SEK per unit of a currency, by day. Use hiems.set_exchange_rate().';
+COMMENT ON COLUMN hiems_private.exchange_rates.currency IS 'ISO 4217.';
+COMMENT ON COLUMN hiems_private.exchange_rates.rate_date IS 'From this day on, until a later rate.';
+COMMENT ON COLUMN hiems_private.exchange_rates.sek_per_unit IS 'SEK per 1 unit.';
+COMMENT ON COLUMN hiems_private.exchange_rates.source IS 'Where the rate comes from.';
+COMMENT ON COLUMN hiems_private.exchange_rates.stored_at IS 'When it was stored.';
+COMMENT ON INDEX hiems_private.exchange_rates_pkey IS 'One rate per currency and day.';
+
+COMMENT ON VIEW hiems.usage_totals IS 'Everything that the reader may see, in one row.';
+COMMENT ON VIEW hiems.usage_by_model IS 'By the model that answered, or, without an answer, that was asked for.';
+COMMENT ON VIEW hiems.usage_by_use_case IS 'By use case.';
+COMMENT ON VIEW hiems.usage_by_user IS 'By user.';
+COMMENT ON VIEW hiems.usage_daily IS 'By day in hiems.reporting_time_zone.';
+COMMENT ON VIEW hiems.model_statistics IS 'By model and provider: prices paid, speed, failures.';
+COMMENT ON VIEW hiems.my_usage_totals IS 'The caller''s own calls, in one row.';
+COMMENT ON VIEW hiems.my_usage_by_model IS 'The caller''s own calls, by model.';
+COMMENT ON VIEW hiems.my_usage_daily IS 'The caller''s own calls, by day in hiems.reporting_time_zone.';
+
+-- The views' columns of one name mean one thing, so each is said once.
+DO $$
+DECLARE
+    meanings CONSTANT jsonb := '{
+        "calls": "How many calls.",
+        "prompt_tokens": "Sum of prompt tokens; NULL: none is known.",
+        "completion_tokens": "Sum of completion tokens; NULL: none is known.",
+        "total_tokens": "Sum of all tokens; NULL: none is known.",
+        "cached_tokens": "Sum of prompt tokens read from a cache; NULL: none is known.",
+        "cache_write_tokens": "Sum of prompt tokens written to a cache; NULL: none is known.",
+        "reasoning_tokens": "Sum of reasoning tokens; NULL: none is known.",
+        "cost_usd": "Sum of what OpenRouter charged, US dollars, exact; NULL: no cost is known. See calls_without_cost.",
+        "cost_sek": "The same in SEK, each call at the rate of its day; NULL: none is known. See calls_without_rate.",
+        "byok_upstream_cost_usd": "What providers bill for calls with keys of one''s own, US dollars; not in cost_usd.",
+        "calls_without_cost": "Rows whose cost is not known: cost_usd does not hold them.",
+        "calls_without_rate": "Rows with a cost and no exchange rate: cost_sek does not hold them.",
+        "failed_calls": "Calls that ended in an error.",
+        "first_call_at": "When the first call was made.",
+        "last_call_at": "When the last call was made.",
+        "model": "The model that answered, or, without an answer, that was asked for.",
+        "use_case": "The use case, or ''unspecified''.",
+        "user_id": "The user.",
+        "day": "The day in hiems.reporting_time_zone.",
+        "provider": "The provider that served it; NULL: none did.",
+        "cost_usd_per_call": "Mean cost of the calls whose cost is known, US dollars.",
+        "cost_usd_per_million_tokens": "Cost of the calls whose cost is known, by million of their tokens, US dollars.",
+        "prompt_tokens_per_call": "Mean of prompt tokens.",
+        "completion_tokens_per_call": "Mean of completion tokens.",
+        "latency_ms_average": "Mean time to the whole answer, milliseconds.",
+        "latency_ms_p50": "Median time to the whole answer, milliseconds.",
+        "latency_ms_p95": "95th percentile of the time to the whole answer, milliseconds.",
+        "completion_tokens_per_second": "Completion tokens by second of waiting."}';
+    col record;
+BEGIN
+    FOR col IN
+        SELECT c.oid::regclass AS view, a.attname AS name
+        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+        WHERE c.relnamespace = 'hiems'::regnamespace AND c.relkind = 'v' AND a.attnum > 0
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', col.view, col.name, meanings ->> col.name);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION hiems_private.stamp_ledger_row() IS 'Sets what every ledger row has of its own booking.';
+COMMENT ON FUNCTION hiems_private.refuse_ledger_change() IS 'Raises 42501: the ledger is append-only.';
+COMMENT ON FUNCTION hiems_private.notify_usage() IS 'Sends {"v":1,"count":n,"ids":[up to 100]} on channel hiems_usage, but where hiems.notify is off or the queue nearly full.';
+COMMENT ON FUNCTION hiems_private.guard_tables() IS 'Raises 42501 where somebody who is no superuser puts a trigger or a rule on a table of hiems.';
+COMMENT ON EVENT TRIGGER hiems_guard_tables IS 'Keeps triggers and rules of others off the tables of hiems.';
