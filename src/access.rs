@@ -65,7 +65,7 @@ pub fn has_level(level: Level) -> Result<bool, Error> {
     }
     let role = identity::current_role_oid();
     let arguments = [level.given_by().into(), role.into(), caller::jwt_subject().into()];
-    let found = spi::query(HAS_LEVEL, &arguments, |row| row.get::<bool>(1))?;
+    let found = spi::read(HAS_LEVEL, &arguments, |row| row.get::<bool>(1))?;
     Ok(found.into_iter().flatten().any(|has| has))
 }
 
@@ -108,7 +108,7 @@ const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $
 /// Gives `level` to a role or a token's user. Idempotent.
 pub fn grant(kind: GranteeKind, grantee: &str, level: Level) -> Result<(), Error> {
     if let GranteeKind::Role = kind {
-        let exists = spi::query(ROLE_EXISTS, &[grantee.into()], |row| row.get::<bool>(1))?;
+        let exists = spi::read(ROLE_EXISTS, &[grantee.into()], |row| row.get::<bool>(1))?;
         if !exists.into_iter().flatten().any(|exists| exists) {
             return Err(Error::InvalidArgument {
                 message: "unknown role".to_owned(),
@@ -138,7 +138,7 @@ pub fn revoke(grantee: &str, level: Option<Level>) -> Result<bool, Error> {
         let arguments = [kind.name().into(), grantee.into(), name.clone().into()];
         found |= !spi::query(REVOKE, &arguments, |_| Ok(()))?.is_empty();
     }
-    let exists = spi::query(ROLE_EXISTS, &[grantee.into()], |row| row.get::<bool>(1))?;
+    let exists = spi::read(ROLE_EXISTS, &[grantee.into()], |row| row.get::<bool>(1))?;
     if exists.into_iter().flatten().any(|exists| exists) {
         let role = pgrx::spi::quote_identifier(grantee);
         for object in ["ALL FUNCTIONS", "ALL TABLES"] {

@@ -100,7 +100,7 @@ pub struct StoredKey {
 
 /// The inference key of that name.
 pub fn read(name: &str) -> SpiResult<Option<StoredKey>> {
-    let rows = spi::query(READ, &[name.into()], |row| {
+    let rows = spi::read(READ, &[name.into()], |row| {
         let installation = row.get::<String>(1)?;
         let version = row.get::<i32>(2)?;
         let nonce = row.get::<Vec<u8>>(3)?;

@@ -76,7 +76,7 @@ const FOREIGN_TRIGGER: &str = "
 /// The name of a trigger on the ledger that is not hiems's own. Nothing may be written while there is
 /// one.
 pub fn foreign_trigger() -> SpiResult<Option<String>> {
-    let found = spi::query(FOREIGN_TRIGGER, &[], |row| row.get::<String>(1))?;
+    let found = spi::read(FOREIGN_TRIGGER, &[], |row| row.get::<String>(1))?;
     Ok(found.into_iter().flatten().next())
 }
 

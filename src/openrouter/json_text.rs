@@ -67,9 +67,9 @@ fn copy_string<'a>(text: &'a str, fit: &mut String) -> &'a str {
     while let Some(at) = rest.find(['"', '\\']) {
         fit.push_str(&rest[..at]);
         rest = &rest[at..];
-        if rest.starts_with('"') {
+        if let Some(behind) = rest.strip_prefix('"') {
             fit.push('"');
-            return &rest[1..];
+            return behind;
         }
         let (escape, length) = match code_unit(rest) {
             Some(0 | 0xDC00..=0xDFFF) => (None, 6),

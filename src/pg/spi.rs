@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData, SpiResult};
 use pgrx::{PgOid, pg_sys};
 
 thread_local! {
-    /// By the statement's address: every statement is a `const` of its owner module.
-    static PLANS: RefCell<HashMap<&'static str, OwnedPreparedStatement>> =
+    /// By the statement's text: every statement is a `const` of its owner module.
+    static PLANS: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> =
         RefCell::new(HashMap::new());
 }
 
@@ -17,30 +18,50 @@ thread_local! {
 pub type Row<'conn> = SpiHeapTupleData<'conn>;
 
 /// Runs `sql` in the current transaction with the rights of hiems itself and a search_path that
-/// nobody can plant in, and gives each row to `read`.
+/// nobody can plant in, and gives each row to `read_row`.
 ///
 /// Whoever calls this has checked that the caller may have it done. An ERROR unwinds.
 pub fn query<R>(
     sql: &'static str,
     arguments: &[DatumWithOid],
-    mut read: impl FnMut(Row) -> SpiResult<R>,
+    mut read_row: impl FnMut(Row) -> SpiResult<R>,
 ) -> SpiResult<Vec<R>> {
     let _rights = OwnRights::take();
     Spi::connect_mut(|client| {
-        let table = PLANS.with_borrow_mut(|plans| -> SpiResult<_> {
-            if !plans.contains_key(sql) {
-                let types: Vec<PgOid> =
-                    arguments.iter().map(|argument| PgOid::from(argument.oid())).collect();
-                plans.insert(sql, client.prepare_mut(sql, &types)?.keep());
-            }
-            client.update(&plans[sql], None, arguments)
-        })?;
-        let mut rows = Vec::with_capacity(table.len());
-        for row in table {
-            rows.push(read(row)?);
-        }
-        Ok(rows)
+        let plan = planned(sql, || Ok(client.prepare_mut(sql, &types(arguments))?.keep()))?;
+        client.update(&*plan, None, arguments)?.map(&mut read_row).collect()
     })
+}
+
+/// Like [`query`], for a SELECT: takes no transaction id, so that it works in a READ ONLY transaction
+/// and on a standby, and costs nothing to whoever only reads.
+pub fn read<R>(
+    sql: &'static str,
+    arguments: &[DatumWithOid],
+    mut read_row: impl FnMut(Row) -> SpiResult<R>,
+) -> SpiResult<Vec<R>> {
+    let _rights = OwnRights::take();
+    Spi::connect(|client| {
+        let plan = planned(sql, || Ok(client.prepare(sql, &types(arguments))?.keep()))?;
+        client.select(&*plan, None, arguments)?.map(&mut read_row).collect()
+    })
+}
+
+/// The kept plan of a statement.
+fn planned(
+    sql: &'static str,
+    prepare: impl FnOnce() -> SpiResult<OwnedPreparedStatement>,
+) -> SpiResult<Rc<OwnedPreparedStatement>> {
+    if let Some(plan) = PLANS.with_borrow(|plans| plans.get(sql).cloned()) {
+        return Ok(plan);
+    }
+    let plan = Rc::new(prepare()?);
+    PLANS.with_borrow_mut(|plans| plans.insert(sql, Rc::clone(&plan)));
+    Ok(plan)
+}
+
+fn types(arguments: &[DatumWithOid]) -> Vec<PgOid> {
+    arguments.iter().map(|argument| PgOid::from(argument.oid())).collect()
 }
 
 /// Like [`query`], for a statement whose rows do not matter.

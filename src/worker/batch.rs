@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::admission::Keyring;
 use super::call;
-use super::events::{Event, Go};
+use super::events::{Admission, Event, Go};
 use super::journal::{self, Intent};
 use super::settlement::Settlement;
 use crate::gateway::protocol::Submit;
@@ -21,7 +21,7 @@ type Asked<T> = oneshot::Sender<T>;
 
 #[derive(Default)]
 pub struct Batch {
-    intents: Vec<(Box<Submit>, Asked<Result<Go, Failure>>)>,
+    intents: Vec<(Box<Submit>, Asked<Admission>)>,
     generations: Vec<(Uuid, String)>,
     oldest_generation: Option<Instant>,
     settlements: Vec<(Box<Settlement>, Asked<String>)>,
@@ -32,7 +32,7 @@ pub struct Batch {
 /// What a commit gave, to be told once it is durable.
 #[derive(Default)]
 pub struct Committed {
-    go: Vec<Result<Go, Failure>>,
+    go: Vec<Admission>,
     entries: HashMap<Uuid, String>,
 }
 

@@ -16,10 +16,13 @@ use super::settlement::Settlement;
 use crate::gateway::protocol::{SealRequest, SealedKey, Submit};
 use crate::openrouter::failure::Failure;
 
+/// Whether a call may be sent.
+pub type Admission = Result<Go, Failure>;
+
 /// A piece of work for the main thread.
 pub enum Event {
     /// Admit a call and commit its intent; then it may be sent.
-    Intent { submit: Box<Submit>, done: oneshot::Sender<Result<Go, Failure>> },
+    Intent { submit: Box<Submit>, done: oneshot::Sender<Admission> },
     /// The generation's id has come with the headers.
     Generation { call: Uuid, generation_id: String },
     /// Commit how a call ended; gives the ledger row as JSON text.

@@ -24,8 +24,9 @@ use crate::settings::{self, GatewaySettings};
 const TICK: Duration = Duration::from_millis(500);
 /// How long a generation's id may wait for a commit that goes anyway.
 const GENERATION_DELAY: Duration = Duration::from_millis(10);
-/// How long to wait after a batch that could not be committed.
-const RETRY_DELAY: Duration = Duration::from_millis(50);
+/// How long to wait after a batch that somebody's lock held up, or that failed for another reason.
+const LOCK_DELAY: Duration = Duration::from_millis(50);
+const FAILURE_DELAY: Duration = Duration::from_secs(1);
 /// How long calls in flight are waited for when the gateway is told to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -151,16 +152,21 @@ impl Gateway {
         }
         let batch = std::mem::take(&mut self.batch);
         self.unswept = true;
-        if let Err((left, aborted)) = self.commit_batch(batch) {
-            if !aborted.lock_not_available {
+        if let Err(failed) = self.commit_batch(batch) {
+            let (left, aborted) = *failed;
+            let delay = if aborted.lock_not_available {
+                LOCK_DELAY
+            } else {
                 warning!("the hiems gateway cannot write its journal: {}", aborted.message);
-            }
+                FAILURE_DELAY
+            };
             self.batch.prepend(left);
-            self.not_before = Some(Instant::now() + RETRY_DELAY);
+            self.not_before = Some(Instant::now() + delay);
         }
     }
 
-    fn commit_batch(&mut self, mut batch: Batch) -> Result<(), (Batch, Aborted)> {
+    /// An error gives the batch back, but for what was refused.
+    fn commit_batch(&mut self, mut batch: Batch) -> Result<(), Box<(Batch, Aborted)>> {
         let limit = self.settings.max_in_flight;
         let in_flight = self.shared.in_flight();
         let time_zone = settings::reporting_time_zone();
@@ -172,14 +178,15 @@ impl Gateway {
                 self.tell(batch, committed);
                 Ok(())
             }
-            Ok(Err(error)) => {
-                Err((batch, Aborted { lock_not_available: false, message: error.to_string() }))
-            }
+            Ok(Err(error)) => Err(Box::new((
+                batch,
+                Aborted { lock_not_available: false, message: error.to_string() },
+            ))),
             Err(aborted) => {
                 if !aborted.lock_not_available {
                     batch.refuse_intents(&aborted.message);
                 }
-                Err((batch, aborted))
+                Err(Box::new((batch, aborted)))
             }
         }
     }

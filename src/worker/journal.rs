@@ -1,7 +1,7 @@
 //! `hiems_private.calls`: what is on its way. The only writer of it, but for the sweep in `ledger.rs`,
 //! which moves what is done into the ledger. Every function runs in the gateway's own transaction.
 
-use pgrx::spi::{Spi, SpiResult};
+use pgrx::spi::SpiResult;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -136,7 +136,8 @@ pub fn recover() -> SpiResult<()> {
 
 /// False once the extension was dropped.
 pub fn is_installed() -> SpiResult<bool> {
-    Ok(Spi::get_one::<bool>(INSTALLED)?.unwrap_or(false))
+    let found = spi::read(INSTALLED, &[], |row| row.get::<bool>(1))?;
+    Ok(found.into_iter().flatten().any(|installed| installed))
 }
 
 fn ids(calls: &[Uuid]) -> Vec<String> {

@@ -41,7 +41,9 @@ pub fn run() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("hiems-http")
-        .on_thread_start(|| drop(signals::block_all()))
+        .on_thread_start(|| {
+            signals::block_all();
+        })
         .enable_all()
         .build();
     mask.restore();

@@ -66,3 +66,19 @@ fn everybody_sees_its_own_and_a_reader_too() {
         rows(&mut database.connect(&caller), "SELECT calls, cost_usd FROM hiems.my_usage_totals");
     assert_eq!(own[0]["cost_usd"].as_deref(), Some("0.75"));
 }
+
+#[test]
+fn reading_takes_no_transaction_id() {
+    let mut database = Database::new();
+    let role = database.role_with("caller");
+    let mut client = database.connect(&role);
+    let mut transaction = client.build_transaction().read_only(true).start().expect("BEGIN");
+    for relation in ["ai_usage_logs", "my_usage_totals", "usage_by_model"] {
+        transaction.query(&format!("SELECT * FROM hiems.{relation}"), &[]).expect(relation);
+    }
+    let assigned = transaction
+        .query_one("SELECT pg_current_xact_id_if_assigned()::text", &[])
+        .expect("a row")
+        .get::<_, Option<String>>(0);
+    assert_eq!(assigned, None);
+}
