@@ -56,7 +56,11 @@ const HAS_LEVEL: &str = "
         SELECT FROM hiems_private.access AS a
         LEFT JOIN pg_roles AS r ON a.grantee_kind = 'role' AND r.rolname = a.grantee
         WHERE a.level = ANY ($1)
-          AND (pg_has_role($2, r.oid, 'USAGE') OR (a.grantee_kind = 'user' AND a.grantee = $3)))";
+          AND ((pg_has_role($2, r.oid, 'USAGE')
+                -- A privilege goes by the role itself: one made anew under a dropped one's name has none.
+                AND EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS x
+                            WHERE n.nspname = 'hiems' AND x.grantee = r.oid))
+               OR (a.grantee_kind = 'user' AND a.grantee = $3)))";
 
 /// True if the current role, or the user of its token, has `level`.
 pub fn has_level(level: Level) -> Result<bool, Error> {

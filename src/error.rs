@@ -134,7 +134,7 @@ impl Error {
             }
             Error::GatewayDown { detail } => Some(detail.clone()),
             Error::GatewayLost { call } => {
-                Some(format!("call {call}: it is booked once its cost is known."))
+                Some(format!("call {call}: if it was sent, it is booked."))
             }
             Error::Call { failure, call } => {
                 let id = call.map(|id| format!("call {id}"));

@@ -43,10 +43,10 @@ pub fn store(key: Zeroizing<String>, name: &str, kind: &str) -> Result<(), Error
         hint: hint.to_owned(),
     };
     // Nothing of the key may stand in an error.
-    if key.is_empty() || key.len() > 1_000 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if key.len() < 8 || key.len() > 1_000 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(bad(
             "the key cannot be used",
-            "A key is 1 to 1,000 visible ASCII characters without spaces.",
+            "A key is 8 to 1,000 visible ASCII characters without spaces.",
             "OpenRouter shows a key once, when it is made.",
         ));
     }

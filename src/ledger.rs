@@ -2,7 +2,8 @@
 
 use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
-use serde_json::{Number, Value};
+use serde_json::Number;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::pg::spi;
@@ -13,35 +14,57 @@ use crate::pg::spi;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Entry {
     pub id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub generation_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     pub model_requested: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     pub user_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub use_case: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
-    pub metadata: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub total_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_cost_usd: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub is_byok: Option<bool>,
     pub cost_source: CostSource,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub native_finish_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub http_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<i64>,
     pub attempts: i32,
     pub streamed: bool,
     pub principal: String,
     pub key_name: String,
     pub role_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub application_name: Option<String>,
     pub calls: i16,
 }
@@ -73,10 +96,20 @@ const FOREIGN_TRIGGER: &str = "
                            WHERE p.pronamespace = 'hiems_private'::regnamespace)
     LIMIT 1";
 
+// So that none can be put there between the look and the insert.
+const LOCK: &str = "LOCK TABLE hiems.ai_usage_logs IN ROW EXCLUSIVE MODE";
+
 /// The name of a trigger on the ledger that is not hiems's own. Nothing may be written while there is
 /// one.
 pub fn foreign_trigger() -> SpiResult<Option<String>> {
     let found = spi::read(FOREIGN_TRIGGER, &[], |row| row.get::<String>(1))?;
+    Ok(found.into_iter().flatten().next())
+}
+
+/// As [`foreign_trigger`], as things are now and stay until the end of this transaction.
+pub fn foreign_trigger_locked() -> SpiResult<Option<String>> {
+    spi::execute(LOCK, &[])?;
+    let found = spi::query(FOREIGN_TRIGGER, &[], |row| row.get::<String>(1))?;
     Ok(found.into_iter().flatten().next())
 }
 
@@ -98,8 +131,9 @@ const BOOK_FINISHED: &str = "
         FROM hiems_private.calls AS c
         WHERE c.state <> 'sent'
           AND NOT (c.id::text = ANY ($2))
+          AND ($3 IS NULL OR c.id = $3::uuid)
           AND (c.system_identifier <> $1
-               OR pg_visible_in_snapshot(c.caller_xid, pg_current_snapshot()))
+               OR pg_visible_in_snapshot(c.caller_xid, (SELECT pg_current_snapshot())))
     ), booked AS (
         INSERT INTO hiems.ai_usage_logs
         SELECT row.* FROM due, jsonb_populate_record(NULL::hiems.ai_usage_logs, due.entry) AS row
@@ -112,11 +146,13 @@ const BOOK_FINISHED: &str = "
 
 /// Books every settled call whose caller's transaction is over and has left no row, and forgets those
 /// that are booked. `open` are calls whose callers may still be reading their answers. Gives the number
-/// of calls that are left on their way. For the gateway, in a transaction of its own.
-pub fn book_finished(system_identifier: i64, open: &[Uuid]) -> SpiResult<i64> {
+/// of calls that are left on their way. `only`: this one call. For the gateway, in a transaction of its own.
+pub fn book_finished(system_identifier: i64, open: &[Uuid], only: Option<Uuid>) -> SpiResult<i64> {
     let open: Vec<String> = open.iter().map(Uuid::to_string).collect();
-    let left = spi::query(BOOK_FINISHED, &[system_identifier.into(), open.into()], |row| {
-        row.get::<i64>(1)
-    })?;
+    let only = only.map(|id| id.to_string());
+    let left =
+        spi::query(BOOK_FINISHED, &[system_identifier.into(), open.into(), only.into()], |row| {
+            row.get::<i64>(1)
+        })?;
     Ok(left.into_iter().flatten().next().unwrap_or_default())
 }

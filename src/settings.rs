@@ -10,7 +10,7 @@ use std::time::Duration;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 
-use crate::pg::session;
+use crate::pg::{session, time_zone};
 
 /// When listeners on channel `hiems_usage` are told of new ledger rows.
 #[derive(Clone, Copy, PostgresGucEnum)]
@@ -135,13 +135,11 @@ pub fn define() {
         GucContext::Suset,
         none,
     );
-    text(
+    time_zone::define_setting(
         c"hiems.reporting_time_zone",
         c"Time zone of the days in views, and of the day whose exchange rate applies.",
         c"Not set: the server's TimeZone.",
         &REPORTING_TIME_ZONE,
-        GucContext::Userset,
-        none,
     );
     text(
         c"hiems.default_model",

@@ -1,6 +1,7 @@
 //! The synchronous call.
 
 use pgrx::prelude::*;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -67,6 +68,34 @@ struct Prompt {
     idempotency_key: Option<String>,
 }
 
+/// Texts that go into the journal and the ledger with each call, and how many octets they may have.
+const MAX_LABEL: usize = 512;
+const MAX_METADATA: usize = 64 * 1024;
+
+impl Prompt {
+    fn check_lengths(&self, caller: &Caller) -> Result<(), Error> {
+        let labels = [
+            ("model", self.model.as_deref(), MAX_LABEL),
+            ("the user", Some(caller.user_id.as_str()), MAX_LABEL),
+            ("the token's subject", Some(caller.principal.as_str()), MAX_LABEL),
+            ("use_case", self.use_case.as_deref(), MAX_LABEL),
+            ("session_id", self.session_id.as_deref(), MAX_LABEL),
+            ("metadata", self.metadata.as_deref(), MAX_METADATA),
+        ];
+        for (name, text, limit) in labels {
+            let length = text.map_or(0, str::len);
+            if length > limit {
+                return Err(Error::InvalidArgument {
+                    message: format!("{name} is too long"),
+                    detail: format!("It has {length} octets, and may have {limit}."),
+                    hint: String::new(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 fn ask(
     prompt: Option<String>,
     model: Option<String>,
@@ -90,16 +119,16 @@ fn call(prompt: Prompt) -> Result<Jsonb, Error> {
     let caller = caller::identify(prompt.user.clone())?;
     let (submit, body) = prepare(prompt, caller)?;
     // Before the bill, and again behind it: the call takes its time.
-    refuse_foreign_trigger()?;
+    refuse_trigger(ledger::foreign_trigger()?)?;
     let Answered { entry, body } = gateway::submit(submit, body.as_bytes())?;
-    refuse_foreign_trigger()?;
+    refuse_trigger(ledger::foreign_trigger_locked()?)?;
     ledger::book(&entry)?;
     // The gateway has made it fit; UTF-8 it is by then.
     Ok(Jsonb(String::from_utf8_lossy(&body).into_owned()))
 }
 
-fn refuse_foreign_trigger() -> Result<(), Error> {
-    ledger::foreign_trigger()?.map_or(Ok(()), |name| Err(Error::ForeignTrigger(name)))
+fn refuse_trigger(foreign: Option<String>) -> Result<(), Error> {
+    foreign.map_or(Ok(()), |name| Err(Error::ForeignTrigger(name)))
 }
 
 /// What must hold of the caller's transaction, before anything is sent.
@@ -120,6 +149,7 @@ fn prepare(prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
     if prompt.idempotency_key.is_some() {
         return Err(Error::NotSupported("idempotency_key"));
     }
+    prompt.check_lengths(&caller)?;
     let model = prompt.model.or_else(settings::default_model).ok_or_else(no_model)?;
     let body = ChatRequest {
         model: &model,
@@ -129,7 +159,7 @@ fn prepare(prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
         options: prompt.options.as_deref(),
     }
     .body()?;
-    let metadata = prompt.metadata.map(|text| serde_json::from_str(&text)).transpose();
+    let metadata = prompt.metadata.map(RawValue::from_string).transpose();
     let metadata = metadata.map_err(|error| Error::InvalidArgument {
         message: "metadata cannot be used".to_owned(),
         detail: format!("The JSON cannot be read: {error}."),

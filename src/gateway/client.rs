@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use zeroize::Zeroizing;
 
-use super::connection::Connection;
+use super::connection::{Broken, Connection};
 use super::protocol::{Reply, Request, SealRequest, SealedKey, Submit};
 use super::start;
 use crate::error::Error;
@@ -81,6 +81,13 @@ fn exchange(request: &Request, body: &[u8]) -> Result<Exchanged, Lost> {
         // A gateway that leaves says so before it closes, and then reads nothing more: what it says
         // stands in the stream even if the sending fails.
         let sent = connection.send(request, body);
+        if let Err(Broken::Garbled(what)) = sent {
+            return Err(Lost::Before(Error::InvalidArgument {
+                message: "the request is too large".to_owned(),
+                detail: what,
+                hint: String::new(),
+            }));
+        }
         match connection.receive() {
             Ok((Reply::Leaving, _)) => continue,
             Ok(reply) => return Ok((connection, reply)),

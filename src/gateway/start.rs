@@ -25,11 +25,13 @@ pub fn connect() -> Result<Connection, Error> {
     let started = background::start_gateway().ok_or(Error::NoWorkerSlot)?;
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
+        // Asked before the last look: one that found another at work ends at once.
+        let has_ended = started.has_ended();
         if let Some(connection) = open(&files)? {
             return Ok(connection);
         }
-        if started.has_ended() || Instant::now() > deadline {
-            let what = if started.has_ended() { "It ended at once." } else { "It is not ready." };
+        if has_ended || Instant::now() > deadline {
+            let what = if has_ended { "It ended at once." } else { "It is not ready." };
             return Err(Error::GatewayDown { detail: what.to_owned() });
         }
         wait::wait_for_latch(POLL);

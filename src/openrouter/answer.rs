@@ -70,7 +70,8 @@ pub fn read(http: &HttpAnswer) -> Outcome {
     let error = value(&body, "error").filter(Value::is_object);
     let choices: Option<Vec<&RawValue>> = field(&body, "choices");
     let answer = Box::new(answer(&body, choices.as_deref(), text));
-    if http.status < 400 && choices.is_some() {
+    let answered = choices.as_ref().is_some_and(|c| error.is_none() || !c.is_empty());
+    if http.status < 400 && answered {
         if depth > MAX_DEPTH {
             let why = format!("the body is nested {depth} deep");
             return Outcome::Unreadable { why, answer: Some(answer) };

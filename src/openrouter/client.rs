@@ -51,8 +51,9 @@ impl OpenRouter {
         if base.scheme() != "https" && !(base.scheme() == "http" && is_loopback(&base)) {
             return Err("hiems.base_url must be https: the key would travel in clear text".into());
         }
-        let chat_completions = Url::parse(&format!("{base}/chat/completions"))
-            .map_err(|error| format!("hiems.base_url cannot be used: {error}"))?;
+        let chat_completions =
+            Url::parse(&format!("{}/chat/completions", base.as_str().trim_end_matches('/')))
+                .map_err(|error| format!("hiems.base_url cannot be used: {error}"))?;
         let tls =
             ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
                 .with_safe_default_protocol_versions()

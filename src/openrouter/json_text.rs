@@ -13,7 +13,7 @@ pub struct Fit {
 
 /// No number of an answer's is longer, or further from 1; `numeric` ends at 131,072 digits before and
 /// 16,383 after the point.
-const MAX_NUMBER: usize = 10_000;
+const MAX_NUMBER: usize = 8_000;
 
 /// `bytes` as UTF-8, with each `\u0000` and each lone surrogate replaced by U+FFFD, as is what is not
 /// UTF-8; and with `null` for each number that `numeric` cannot hold.

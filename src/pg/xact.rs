@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
 
 /// The caller's top-level transaction id, 64 bits; assigned if it has none yet. An error where
 /// writing is not allowed: ask [`is_read_only`] first.
@@ -44,9 +45,9 @@ pub struct Aborted {
     pub message: String,
 }
 
-/// Runs `body` in a transaction of this process's own and commits it. An ERROR aborts it and comes
-/// back as a value; nothing is thrown.
-pub fn transaction<R>(body: impl FnOnce() -> R) -> Result<R, Aborted> {
+/// Runs `body` in a transaction of this process's own and commits it. An error, returned or raised,
+/// aborts it and comes back as a value; nothing is thrown.
+pub fn transaction<R>(body: impl FnOnce() -> SpiResult<R>) -> Result<R, Aborted> {
     let attempt = AssertUnwindSafe(|| {
         // SAFETY: this process is in no transaction; the snapshot is popped before the commit.
         unsafe {
@@ -54,13 +55,21 @@ pub fn transaction<R>(body: impl FnOnce() -> R) -> Result<R, Aborted> {
             pg_sys::StartTransactionCommand();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
-        let result = body();
-        // SAFETY: as above.
-        unsafe {
-            pg_sys::PopActiveSnapshot();
-            pg_sys::CommitTransactionCommand();
+        match body() {
+            Ok(result) => {
+                // SAFETY: as above.
+                unsafe {
+                    pg_sys::PopActiveSnapshot();
+                    pg_sys::CommitTransactionCommand();
+                }
+                Ok(result)
+            }
+            Err(error) => {
+                // SAFETY: the abort takes the snapshot with it.
+                unsafe { pg_sys::AbortCurrentTransaction() }
+                Err(Aborted { lock_not_available: false, message: error.to_string() })
+            }
         }
-        Ok(result)
     });
     PgTryBuilder::new(attempt)
         .catch_others(|error| Err(abort(&error)))

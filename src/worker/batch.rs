@@ -90,13 +90,13 @@ impl Batch {
         *self = earlier;
     }
 
-    /// Writes everything in the current transaction. `full`: no more calls may be in flight.
+    /// Writes everything in the current transaction. `room`: how many more calls may be sent.
     pub fn write(
         &self,
         keyring: &mut Keyring,
         system_identifier: i64,
         time_zone: &str,
-        full: bool,
+        room: usize,
     ) -> SpiResult<Committed> {
         let created_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
         let mut keys: HashMap<&str, Result<HeaderValue, Failure>> = HashMap::new();
@@ -111,7 +111,7 @@ impl Batch {
             let key = &keys[entry.key_name.as_str()];
             committed.go.push(match key {
                 Err(failure) => Err(failure.clone()),
-                Ok(_) if full => Err(too_many()),
+                Ok(_) if intents.len() >= room => Err(too_many()),
                 Ok(authorization) => {
                     intents.push(Intent {
                         id: entry.id,
@@ -145,6 +145,34 @@ impl Batch {
                 let _ = done.send(entry);
             }
         }
+    }
+
+    /// How many calls wait to be sent.
+    pub fn waiting(&self) -> usize {
+        self.intents.len()
+    }
+
+    /// Each settlement by itself, and then the rest: so that what cannot be written holds up nothing
+    /// else. One batch alone where there is nothing to part.
+    pub fn part(mut self) -> Vec<Batch> {
+        let mut parts: Vec<Batch> = std::mem::take(&mut self.settlements)
+            .into_iter()
+            .map(|settlement| Batch { settlements: vec![settlement], ..Batch::default() })
+            .collect();
+        if !self.is_empty() {
+            parts.push(self);
+        }
+        parts
+    }
+
+    /// What is not written yet of calls that have ended: for the log, if it never will be.
+    pub fn unwritten(&self) -> impl Iterator<Item = String> {
+        self.settlements.iter().map(|(settlement, _)| {
+            let entry = &settlement.entry;
+            let cost = entry.cost_usd.as_ref().map_or("unknown", |cost| cost.as_str());
+            let generation = entry.generation_id.as_deref().unwrap_or("unknown");
+            format!("call {}: generation {generation}, cost {cost} USD", entry.id)
+        })
     }
 
     /// Refuses the calls that wait to be sent: the journal cannot take them.

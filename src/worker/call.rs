@@ -25,7 +25,7 @@ pub async fn run(
     body: Vec<u8>,
     gone: Arc<AtomicBool>,
 ) -> Answer {
-    let entry = submit.entry.clone();
+    let entry = Entry { attempts: 1, calls: 1, ..submit.entry.clone() };
     let task = tokio::spawn(attempt(Arc::clone(&shared), submit, body, gone));
     match task.await {
         Ok(answer) => answer,
@@ -100,7 +100,7 @@ async fn settle(shared: &Shared, mut settlement: Settlement) -> Answer {
     match (shared.outbox.ask(|done| Event::Settle { settlement, done }).await, result) {
         (Some(entry), Ok(body)) => (Reply::Answered { entry }, body),
         (Some(_), Err(failure)) => (Reply::Failed { call, failure }, Vec::new()),
-        (None, _) => (Reply::Failed { call, failure: leaving() }, Vec::new()),
+        (None, _) => (Reply::Failed { call, failure: not_recorded() }, Vec::new()),
     }
 }
 
@@ -117,6 +117,12 @@ fn blot_out(body: &mut [u8], authorization: &SecretSlice<u8>) {
 
 fn refused(failure: Failure) -> Answer {
     (Reply::Refused(failure), Vec::new())
+}
+
+/// Sent, perhaps billed: nothing that a client would take for leave to try again.
+fn not_recorded() -> Failure {
+    Failure::new(FailureKind::BadUpstream, "the outcome of the call is not known")
+        .detail("the gateway had to leave before it could record it")
 }
 
 fn leaving() -> Failure {

@@ -104,7 +104,8 @@ impl Inbox {
     pub fn take(&self) -> Vec<Event> {
         let mut bytes = [0; 64];
         while matches!((&self.ear).read(&mut bytes), Ok(read) if read > 0) {}
-        self.bell.rung.store(false, Ordering::Release);
+        // A swap, not a store: what is sent after it rings again, what was sent before is seen below.
+        self.bell.rung.swap(false, Ordering::AcqRel);
         self.events.try_iter().collect()
     }
 }

@@ -49,6 +49,8 @@ pub struct Gateway {
     unswept: bool,
     next_tick: Instant,
     last_work: Instant,
+    /// The foreign trigger that the log has been told of.
+    warned_of_trigger: Option<String>,
 }
 
 impl Gateway {
@@ -61,9 +63,8 @@ impl Gateway {
             journal::recover().map(|()| true)
         });
         match installed {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return Err("the extension is not installed".to_owned()),
-            Ok(Err(error)) => return Err(error.to_string()),
+            Ok(true) => {}
+            Ok(false) => return Err("the extension is not installed".to_owned()),
             Err(aborted) => return Err(aborted.message),
         }
         let settings = GatewaySettings::read();
@@ -91,6 +92,7 @@ impl Gateway {
             unswept: true,
             next_tick: now,
             last_work: now,
+            warned_of_trigger: None,
         })
     }
 
@@ -99,7 +101,7 @@ impl Gateway {
         let mut end_asked = false;
         loop {
             self.wait.wait(Interest::Readable, Some(self.until_next()));
-            interrupts::check();
+            interrupts::check_in_worker();
             if background::reload_asked() {
                 self.reload();
             }
@@ -152,42 +154,40 @@ impl Gateway {
         }
         let batch = std::mem::take(&mut self.batch);
         self.unswept = true;
-        if let Err(failed) = self.commit_batch(batch) {
-            let (left, aborted) = *failed;
-            let delay = if aborted.lock_not_available {
-                LOCK_DELAY
-            } else {
+        let Err(failed) = self.commit_batch(batch) else { return };
+        let (batch, aborted) = *failed;
+        if aborted.lock_not_available {
+            self.batch.prepend(batch);
+            self.not_before = Some(Instant::now() + LOCK_DELAY);
+            return;
+        }
+        // Something in it cannot be written: the rest must not wait for it.
+        for part in batch.part() {
+            if let Err(failed) = self.commit_batch(part) {
+                let (mut part, aborted) = *failed;
                 warning!("the hiems gateway cannot write its journal: {}", aborted.message);
-                FAILURE_DELAY
-            };
-            self.batch.prepend(left);
-            self.not_before = Some(Instant::now() + delay);
+                if !aborted.lock_not_available {
+                    part.refuse_intents(&aborted.message);
+                }
+                self.batch.prepend(part);
+                self.not_before = Some(Instant::now() + FAILURE_DELAY);
+            }
         }
     }
 
-    /// An error gives the batch back, but for what was refused.
-    fn commit_batch(&mut self, mut batch: Batch) -> Result<(), Box<(Batch, Aborted)>> {
-        let limit = self.settings.max_in_flight;
-        let in_flight = self.shared.in_flight();
+    /// Writes a batch, and tells those who wait for it. An error gives it back.
+    fn commit_batch(&mut self, batch: Batch) -> Result<(), Box<(Batch, Aborted)>> {
+        // Those that wait to be sent are in flight already, as far as their connections are concerned.
+        let in_flight = self.shared.in_flight().saturating_sub(batch.waiting());
+        let room = self.settings.max_in_flight.saturating_sub(in_flight);
         let time_zone = settings::reporting_time_zone();
         let (keyring, system) = (&mut self.keyring, self.system_identifier);
-        let attempt =
-            xact::transaction(|| batch.write(keyring, system, &time_zone, in_flight > limit));
-        match attempt {
-            Ok(Ok(committed)) => {
+        match xact::transaction(|| batch.write(keyring, system, &time_zone, room)) {
+            Ok(committed) => {
                 self.tell(batch, committed);
                 Ok(())
             }
-            Ok(Err(error)) => Err(Box::new((
-                batch,
-                Aborted { lock_not_available: false, message: error.to_string() },
-            ))),
-            Err(aborted) => {
-                if !aborted.lock_not_available {
-                    batch.refuse_intents(&aborted.message);
-                }
-                Err(Box::new((batch, aborted)))
-            }
+            Err(aborted) => Err(Box::new((batch, aborted))),
         }
     }
 
@@ -211,35 +211,53 @@ impl Gateway {
         open.extend(self.shared.open_calls());
         let due = self.unswept || self.on_their_way > 0;
         let system = self.system_identifier;
+        let warned = &mut self.warned_of_trigger;
         let swept = xact::transaction(|| {
-            if lock::database_is_wanted() || !journal::is_installed()? {
+            // While calls are in flight their callers hold the database anyway.
+            let wanted = open.is_empty() && lock::database_is_wanted();
+            if wanted || !journal::is_installed()? {
                 return Ok((true, None));
             }
             if due && let Some(name) = ledger::foreign_trigger()? {
-                warning!("hiems books nothing: the trigger {name:?} on its ledger is not its own");
+                if warned.as_ref() != Some(&name) {
+                    warning!(
+                        "hiems books nothing: the trigger {name:?} on its ledger is not its own"
+                    );
+                    *warned = Some(name);
+                }
                 return Ok((false, None));
             }
-            let left = if due { Some(ledger::book_finished(system, &open)?) } else { None };
-            Ok::<_, pgrx::spi::Error>((false, left))
+            let left = if due { Some(ledger::book_finished(system, &open, None)?) } else { None };
+            Ok((false, left))
         });
-        session::report_activity("idle");
-        match swept {
-            Ok(Ok((wanted, left))) => {
+        let wanted = match swept {
+            Ok((wanted, left)) => {
                 if let Some(left) = left {
                     self.on_their_way = left;
                     self.unswept = false;
                 }
                 wanted
             }
-            Ok(Err(error)) => {
-                warning!("the hiems gateway cannot book finished calls: {error}");
-                false
-            }
             Err(aborted) => {
                 if !aborted.lock_not_available {
                     warning!("the hiems gateway cannot book finished calls: {}", aborted.message);
+                    self.sweep_one_by_one(&open);
                 }
                 false
+            }
+        };
+        session::report_activity("idle");
+        wanted
+    }
+
+    /// Where one call cannot be booked, the others must be.
+    fn sweep_one_by_one(&self, open: &[uuid::Uuid]) {
+        let system = self.system_identifier;
+        let Ok(settled) = xact::transaction(journal::settled) else { return };
+        for call in settled {
+            let booked = xact::transaction(|| ledger::book_finished(system, open, Some(call)));
+            if let Err(aborted) = booked {
+                warning!("hiems call {call} cannot be booked: {}", aborted.message);
             }
         }
     }
@@ -267,7 +285,7 @@ impl Gateway {
         while (self.shared.connections() > 0 || !self.batch.is_empty()) && Instant::now() < deadline
         {
             self.wait.wait(Interest::Readable, Some(Duration::from_millis(5)));
-            interrupts::check();
+            interrupts::check_in_worker();
             self.take_events();
             self.commit();
         }
@@ -277,6 +295,9 @@ impl Gateway {
                 self.shared.in_flight()
             );
         }
+        for call in self.batch.unwritten() {
+            warning!("the hiems gateway leaves without having journalled {call}");
+        }
         self.sweep();
     }
 }
@@ -285,7 +306,8 @@ fn client(settings: &GatewaySettings) -> Result<OpenRouter, String> {
     OpenRouter::new(&ClientOptions {
         base_url: &settings.base_url,
         ca_file: settings.ca_file.as_deref(),
-        connect_timeout: settings.connect_timeout,
+        // A request that is given up while it connects was not sent.
+        connect_timeout: settings.connect_timeout.min(settings.request_timeout / 2),
         request_timeout: settings.request_timeout,
         max_response_bytes: settings.max_response_bytes,
     })

@@ -38,7 +38,8 @@ const SETTLE: &str = "
     SET state = s.state,
         settled_at = now(),
         generation_id = coalesce(s.entry ->> 'generation_id', c.generation_id),
-        entry = s.entry || jsonb_build_object(
+        -- What the settlement does not say stays as the intent said it.
+        entry = c.entry || s.entry || jsonb_build_object(
             'generation_id', coalesce(s.entry ->> 'generation_id', c.generation_id),
             'cost_sek', (s.entry ->> 'cost_usd')::numeric * r.sek_per_unit,
             'usd_sek_rate', r.sek_per_unit,
@@ -67,6 +68,8 @@ const RECOVER: &str = "
         entry = entry || jsonb_build_object(
             'generation_id', generation_id, 'error_code', 'gateway_lost')
     WHERE state = 'sent'";
+
+const SETTLED: &str = "SELECT id::text FROM hiems_private.calls WHERE state <> 'sent'";
 
 const INSTALLED: &str = "SELECT to_regclass('hiems_private.calls') IS NOT NULL";
 
@@ -132,6 +135,12 @@ pub fn forget(calls: &[Uuid]) -> SpiResult<()> {
 /// Marks as unknown what an earlier gateway left in flight.
 pub fn recover() -> SpiResult<()> {
     spi::execute(RECOVER, &[])
+}
+
+/// The calls that have ended and are not booked.
+pub fn settled() -> SpiResult<Vec<Uuid>> {
+    let ids = spi::read(SETTLED, &[], |row| row.get::<String>(1))?;
+    Ok(ids.into_iter().flatten().filter_map(|id| Uuid::parse_str(&id).ok()).collect())
 }
 
 /// False once the extension was dropped.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use pgrx::{debug1, log, warning};
 
 use crate::gateway::protocol::Files;
-use crate::pg::{background, identity, interrupts, session, signals, wait};
+use crate::pg::{background, identity, interrupts, limits, session, signals, wait};
 
 /// How long to wait for a leaving predecessor.
 const PREDECESSOR: Duration = Duration::from_secs(15);
@@ -27,6 +27,7 @@ const PREDECESSOR: Duration = Duration::from_secs(15);
 /// The gateway, from after its connection to the database until it leaves.
 pub fn run() {
     pin_session();
+    limits::raise_open_files();
     let files = Files::of_database(identity::database_oid());
     let lock = match take_lock(&files) {
         Ok(Some(lock)) => lock,
@@ -77,6 +78,9 @@ fn pin_session() {
         (c"session_replication_role", c"origin"),
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"row_security", c"off"),
+        (c"exit_on_error", c"off"),
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+        (c"transaction_timeout", c"0"),
     ];
     for (name, value) in settings {
         session::fix(name, value);
@@ -99,7 +103,7 @@ fn take_lock(files: &Files) -> std::io::Result<Option<File>> {
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) => {}
         }
-        interrupts::check();
+        interrupts::check_in_worker();
         // One that is ready needs no second; one that leaves has no socket any more.
         let is_served = std::os::unix::net::UnixStream::connect(&files.socket).is_ok();
         if is_served || background::end_asked() || Instant::now() > deadline {

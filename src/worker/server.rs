@@ -124,6 +124,22 @@ impl Drop for Counted {
     }
 }
 
+/// A call whose caller may still be reading, in the set for as long as it lives.
+struct OpenCall(Arc<Shared>, Uuid);
+
+impl OpenCall {
+    fn new(shared: &Arc<Shared>, call: Uuid) -> OpenCall {
+        shared.open_set(|open| open.insert(call));
+        OpenCall(Arc::clone(shared), call)
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.open_set(|open| open.remove(&self.1));
+    }
+}
+
 struct Connection {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
@@ -150,13 +166,12 @@ impl Connection {
             match request {
                 Request::Submit(submit) => {
                     let call = submit.entry.id;
-                    self.shared.open_set(|open| open.insert(call));
+                    let _open = OpenCall::new(&self.shared, call);
                     let told = self.call(*submit, body).await;
                     if told.is_err() {
+                        // Before it leaves the set: the sweep looks at the set first, then at events.
                         self.shared.outbox.send(Event::CallerGone { call });
                     }
-                    // After the event: the sweep looks at the set first, then at events.
-                    self.shared.open_set(|open| open.remove(&call));
                     told?;
                 }
                 Request::Seal(request) => {

@@ -87,7 +87,12 @@ impl Settlement {
             Outcome::Failed { error, answer } => {
                 let cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
                 entry.error_code = Some(error.error_code);
-                if entry.cost_usd.is_none() && error.surely_not_billed {
+                let nothing_generated = entry.completion_tokens.unwrap_or(0) == 0;
+                if entry.cost_usd.is_none()
+                    && cost_out_of_range.is_none()
+                    && nothing_generated
+                    && error.surely_not_billed
+                {
                     entry.cost_usd = Some(Number::from(0));
                     entry.cost_source = CostSource::NotBilled;
                 }
