@@ -12,6 +12,8 @@ mod failures;
 mod gateway;
 #[path = "wire/interrupts.rs"]
 mod interrupts;
+#[path = "wire/isolation.rs"]
+mod isolation;
 #[path = "wire/keys.rs"]
 mod keys;
 #[path = "wire/ledger.rs"]
