@@ -180,7 +180,8 @@ fn prepare(prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
     };
     // Last, so that a refused call takes no transaction id.
     let xid = xact::top_level_xid();
-    Ok((Submit { entry, xid }, body))
+    let charges_beyond_tokens = body.charges_beyond_tokens;
+    Ok((Submit { entry, xid, charges_beyond_tokens }, body.text))
 }
 
 fn no_model() -> Error {

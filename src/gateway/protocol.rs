@@ -62,6 +62,8 @@ pub struct Submit {
     pub entry: Entry,
     /// The caller's top-level transaction.
     pub xid: u64,
+    /// True if the request asks for what is charged apart from tokens: tools, plugins, search.
+    pub charges_beyond_tokens: bool,
 }
 
 /// A key to seal, and what to bind it to.

@@ -43,9 +43,20 @@ const RESERVED: [(&str, &str); 11] = [
     ("base_url", "A superuser sets hiems.base_url."),
 ];
 
+/// A request body.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Body {
+    pub text: String,
+    /// True if it asks for what is charged apart from tokens (web search, PDF reading, server tools):
+    /// zero completion insurance does not cover it, so that a call that failed may have cost something.
+    pub charges_beyond_tokens: bool,
+}
+
+const CHARGED_APART: [&str; 3] = ["plugins", "tools", "web_search_options"];
+
 impl ChatRequest<'_> {
     /// The body to send: fields in a fixed order, every number as the caller wrote it.
-    pub fn body(&self) -> Result<String, BadRequest> {
+    pub fn body(&self) -> Result<Body, BadRequest> {
         if self.model.trim().is_empty() {
             return Err(bad(
                 "the model is empty",
@@ -62,7 +73,9 @@ impl ChatRequest<'_> {
         }
         // A no-op today; older gateways leave the cost out without it.
         body.insert("usage".to_owned(), json!({"include": true}));
-        Ok(Value::Object(body).to_string())
+        let charges_beyond_tokens = self.model.contains(":online")
+            || CHARGED_APART.iter().any(|field| body.contains_key(*field));
+        Ok(Body { text: Value::Object(body).to_string(), charges_beyond_tokens })
     }
 
     fn messages(&self) -> Result<Value, BadRequest> {
@@ -145,13 +158,24 @@ mod tests {
             r#"{"messages":[{"content":"hi","role":"user"}],"model":"a/b","temperature":0.10,"#,
             r#""top_p":1e-3,"usage":{"include":true},"user":"u1"}"#
         );
-        assert_eq!(body.as_deref(), Ok(expected));
+        assert_eq!(body.map(|body| body.text).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_charged_apart_from_tokens_is_noticed() {
+        let charged = |options| {
+            let body = request(r#"[{"role":"user"}]"#, Some(options)).body();
+            body.map(|body| body.charges_beyond_tokens)
+        };
+        assert_eq!(charged(r#"{"temperature":1}"#), Ok(false));
+        assert_eq!(charged(r#"{"plugins":[{"id":"web"}]}"#), Ok(true));
+        assert_eq!(charged(r#"{"tools":[]}"#), Ok(true));
     }
 
     #[test]
     fn messages_in_a_json_string_are_unwrapped() {
         let text = r#""[{\"role\":\"user\",\"content\":\"hi\"}]""#;
-        let body = request(text, None).body().unwrap_or_default();
+        let body = request(text, None).body().map(|body| body.text).unwrap_or_default();
         assert!(body.starts_with(r#"{"messages":[{"#), "{body}");
     }
 

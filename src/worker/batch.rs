@@ -167,12 +167,15 @@ impl Batch {
 
     /// What is not written yet of calls that have ended: for the log, if it never will be.
     pub fn unwritten(&self) -> impl Iterator<Item = String> {
-        self.settlements.iter().map(|(settlement, _)| {
-            let entry = &settlement.entry;
-            let cost = entry.cost_usd.as_ref().map_or("unknown", |cost| cost.as_str());
-            let generation = entry.generation_id.as_deref().unwrap_or("unknown");
-            format!("call {}: generation {generation}, cost {cost} USD", entry.id)
-        })
+        self.settlements.iter().map(|(settlement, _)| describe(settlement))
+    }
+
+    /// The calls that have ended and were not found in the journal.
+    pub fn not_in_journal(&self, committed: &Committed) -> impl Iterator<Item = String> {
+        self.settlements
+            .iter()
+            .filter(|(settlement, _)| !committed.entries.contains_key(&settlement.entry.id))
+            .map(|(settlement, _)| describe(settlement))
     }
 
     /// Refuses the calls that wait to be sent: the journal cannot take them.
@@ -189,6 +192,13 @@ impl Batch {
             .iter()
             .filter_map(|(s, _)| Some((s.entry.id, s.cost_out_of_range.as_deref()?)))
     }
+}
+
+fn describe(settlement: &Settlement) -> String {
+    let entry = &settlement.entry;
+    let cost = entry.cost_usd.as_ref().map_or("unknown", |cost| cost.as_str());
+    let generation = entry.generation_id.as_deref().unwrap_or("unknown");
+    format!("call {}: generation {generation}, cost {cost} USD", entry.id)
 }
 
 fn too_many() -> Failure {

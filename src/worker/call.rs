@@ -52,6 +52,7 @@ async fn attempt(
             return refused(failure.detail(reason));
         }
     };
+    let charges_beyond_tokens = submit.charges_beyond_tokens;
     let submit = Box::new(submit);
     let admitted = shared.outbox.ask(|done| Event::Intent { submit, done }).await;
     let Go { authorization, created_at } = match admitted {
@@ -88,7 +89,7 @@ async fn attempt(
     }
     entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
     entry.generation_id = generation_id;
-    settle(&shared, Settlement::new(entry, http)).await
+    settle(&shared, Settlement::new(entry, http, charges_beyond_tokens)).await
 }
 
 /// Commits the settlement, then says how it went. A call that cannot be told any more is in the

@@ -41,6 +41,10 @@ pub struct Gateway {
     system_identifier: i64,
     /// What is to be committed.
     batch: Batch,
+    /// What could not be written, though nobody's lock was in the way: tried again now and then, and
+    /// in the way of nothing else.
+    stuck: Batch,
+    stuck_until: Instant,
     /// After a failure, not before then.
     not_before: Option<Instant>,
     /// Calls on their way, as the last sweep saw them.
@@ -87,6 +91,8 @@ impl Gateway {
             settings,
             system_identifier: xact::system_identifier(),
             batch: Batch::default(),
+            stuck: Batch::default(),
+            stuck_until: now,
             not_before: None,
             on_their_way: 0,
             unswept: true,
@@ -146,6 +152,9 @@ impl Gateway {
         if self.not_before.is_some_and(|not_before| now < not_before) {
             return;
         }
+        if now >= self.stuck_until {
+            self.batch.prepend(std::mem::take(&mut self.stuck));
+        }
         self.not_before = None;
         let due =
             self.batch.oldest_generation().is_some_and(|since| now >= since + GENERATION_DELAY);
@@ -169,8 +178,8 @@ impl Gateway {
                 if !aborted.lock_not_available {
                     part.refuse_intents(&aborted.message);
                 }
-                self.batch.prepend(part);
-                self.not_before = Some(Instant::now() + FAILURE_DELAY);
+                self.stuck.prepend(part);
+                self.stuck_until = Instant::now() + FAILURE_DELAY;
             }
         }
     }
@@ -196,6 +205,9 @@ impl Gateway {
             warning!(
                 "hiems call {call}: the cost {token} is out of range; it is booked as unknown"
             );
+        }
+        for call in batch.not_in_journal(&committed) {
+            warning!("somebody has taken from the hiems journal {call}");
         }
         batch.tell(committed);
     }
@@ -265,8 +277,12 @@ impl Gateway {
     fn is_idle(&self) -> bool {
         self.last_work.elapsed() >= self.settings.idle_timeout
             && self.on_their_way == 0
-            && self.batch.is_empty()
+            && self.is_written()
             && self.shared.in_flight() == 0
+    }
+
+    fn is_written(&self) -> bool {
+        self.batch.is_empty() && self.stuck.is_empty()
     }
 
     fn reload(&mut self) {
@@ -282,8 +298,7 @@ impl Gateway {
         let _ = std::fs::remove_file(&self.socket);
         self.leaving.send_replace(true);
         let deadline = Instant::now() + DRAIN;
-        while (self.shared.connections() > 0 || !self.batch.is_empty()) && Instant::now() < deadline
-        {
+        while (self.shared.connections() > 0 || !self.is_written()) && Instant::now() < deadline {
             self.wait.wait(Interest::Readable, Some(Duration::from_millis(5)));
             interrupts::check_in_worker();
             self.take_events();
@@ -295,7 +310,7 @@ impl Gateway {
                 self.shared.in_flight()
             );
         }
-        for call in self.batch.unwritten() {
+        for call in self.batch.unwritten().chain(self.stuck.unwritten()) {
             warning!("the hiems gateway leaves without having journalled {call}");
         }
         self.sweep();

@@ -40,9 +40,13 @@ pub struct Settlement {
 impl Settlement {
     /// From what HTTP gave. `entry` knows the caller, the time and, if the headers came, the
     /// generation's id. `HttpError::NotSent` is no settlement: the call is forgotten.
-    pub fn new(entry: Entry, http: Result<HttpAnswer, HttpError>) -> Settlement {
+    pub fn new(
+        entry: Entry,
+        http: Result<HttpAnswer, HttpError>,
+        charges_beyond_tokens: bool,
+    ) -> Settlement {
         match http {
-            Ok(http) => Settlement::from_answer(entry, &http),
+            Ok(http) => Settlement::from_answer(entry, &http, charges_beyond_tokens),
             Err(HttpError::Timeout) => Settlement::lost(
                 entry,
                 "timeout",
@@ -72,7 +76,7 @@ impl Settlement {
         Settlement { state: State::Unknown, entry, result: Err(failure), cost_out_of_range: None }
     }
 
-    fn from_answer(mut entry: Entry, http: &HttpAnswer) -> Settlement {
+    fn from_answer(mut entry: Entry, http: &HttpAnswer, charges_beyond_tokens: bool) -> Settlement {
         entry.http_status = Some(http.status);
         let mut settlement = match read(http) {
             Outcome::Answered(answer) => {
@@ -87,7 +91,9 @@ impl Settlement {
             Outcome::Failed { error, answer } => {
                 let cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
                 entry.error_code = Some(error.error_code);
-                let nothing_generated = entry.completion_tokens.unwrap_or(0) == 0;
+                // Before a provider is asked, nothing can have been charged; behind it, tools can.
+                let nothing_generated = entry.completion_tokens.unwrap_or(0) == 0
+                    && (http.status < 500 || !charges_beyond_tokens);
                 if entry.cost_usd.is_none()
                     && cost_out_of_range.is_none()
                     && nothing_generated

@@ -1,7 +1,9 @@
 //! Answers that are no failure, and do not say all.
 
-use hiems_tests::{Database, call, directives};
+use hiems_tests::{Database, ResultExt, call, directives};
 use serde_json::{Value, json};
+
+use super::canned;
 
 #[test]
 fn an_answer_without_usage_is_an_answer_of_unknown_cost() {
@@ -67,4 +69,33 @@ fn an_answer_that_was_cut_is_an_answer() {
     assert_eq!(rows[0]["finish_reason"], "length");
     assert_eq!(rows[0]["completion_tokens"], json!(1));
     assert_eq!(rows[0]["native_finish_reason"], json!(bill.native_finish_reason));
+}
+
+#[test]
+fn an_error_that_says_what_it_used_is_not_booked_as_free() {
+    let (database, canned) = canned();
+    let mut client = database.admin();
+    for usage in [r#"{"completion_tokens": 12}"#, r#"{"cost": 1e999}"#] {
+        let body = format!(r#"{{"error": {{"code": 502, "message": "late"}}, "usage": {usage}}}"#);
+        canned.answer(502, "", body.as_bytes());
+        assert_eq!(call(&mut client, "{}").sqlstate(), "PT502");
+        database.wait_until_booked();
+        let row = database.ledger().pop().expect("a row");
+        assert_eq!(row["cost_source"], "unknown", "{usage}");
+        assert_eq!(row["cost_usd"], Value::Null, "{usage}");
+    }
+}
+
+#[test]
+fn a_failed_call_with_tools_may_have_cost_something() {
+    let (database, canned) = canned();
+    let mut client = database.admin();
+    let body = br#"{"error": {"code": 502, "message": "late"}}"#;
+    for (options, source) in [("{}", "not_billed"), (r#"{"tools": []}"#, "unknown")] {
+        canned.answer(502, "", body);
+        assert_eq!(call(&mut client, options).sqlstate(), "PT502");
+        database.wait_until_booked();
+        let row = database.ledger().pop().expect("a row");
+        assert_eq!(row["cost_source"], source, "{options}");
+    }
 }
