@@ -97,7 +97,7 @@ fn places_in_flight_are_filled_before_calls_are_refused() {
         let calls: Vec<_> = (0..4)
             .map(|_| {
                 let mut client = database.admin();
-                scope.spawn(move || call(&mut client, "place", "1000"))
+                scope.spawn(move || call(&mut client, "place", "5000"))
             })
             .collect();
         calls.into_iter().map(|call| call.join().expect("no panic")).collect()

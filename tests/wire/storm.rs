@@ -80,7 +80,7 @@ impl Session<'_> {
             }
             // Longer than it takes to break off, and short enough to wait for its bill.
             Ending::CancelMidCall | Ending::TerminateMidCall => {
-                directives(&[("fake_delay_ms", "2000")])
+                directives(&[("fake_delay_ms", "4000")])
             }
             _ => directives(&[]),
         };
