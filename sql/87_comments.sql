@@ -48,31 +48,31 @@ COMMENT ON COLUMN hiems.ai_usage_logs.booked_at IS 'When this row was written; i
 COMMENT ON COLUMN hiems.ai_usage_logs.generation_id IS 'OpenRouter''s id of the generation (gen-...); NULL where none is known.';
 COMMENT ON COLUMN hiems.ai_usage_logs.model IS 'The model that answered, which may be dated or a fallback; NULL without an answer.';
 COMMENT ON COLUMN hiems.ai_usage_logs.model_requested IS 'The model that was asked for.';
-COMMENT ON COLUMN hiems.ai_usage_logs.provider IS 'The provider that served it, as OpenRouter names it.';
+COMMENT ON COLUMN hiems.ai_usage_logs.provider IS 'The provider that served it, as OpenRouter names it; NULL: not said, or no answer.';
 COMMENT ON COLUMN hiems.ai_usage_logs.user_id IS 'For whom: the token''s subject, the argument "user", or the role. A label; access goes by principal.';
 COMMENT ON COLUMN hiems.ai_usage_logs.use_case IS 'The argument use_case, else the setting hiems.use_case; NULL: unspecified.';
-COMMENT ON COLUMN hiems.ai_usage_logs.session_id IS 'The argument session_id, which groups calls at OpenRouter too.';
-COMMENT ON COLUMN hiems.ai_usage_logs.metadata IS 'The argument metadata; it is not sent to OpenRouter.';
+COMMENT ON COLUMN hiems.ai_usage_logs.session_id IS 'The argument session_id, which groups calls at OpenRouter too; NULL: none was given.';
+COMMENT ON COLUMN hiems.ai_usage_logs.metadata IS 'The argument metadata; it is not sent to OpenRouter. NULL: none was given.';
 COMMENT ON COLUMN hiems.ai_usage_logs.prompt_tokens IS 'Tokens of the prompt, cached ones included; NULL: not said.';
 COMMENT ON COLUMN hiems.ai_usage_logs.completion_tokens IS 'Tokens of the completion, reasoning included; NULL: not said.';
 COMMENT ON COLUMN hiems.ai_usage_logs.total_tokens IS 'Prompt and completion together, as OpenRouter adds them up; NULL: not said.';
 COMMENT ON COLUMN hiems.ai_usage_logs.cached_tokens IS 'Prompt tokens read from a cache, inside prompt_tokens; NULL: not said.';
 COMMENT ON COLUMN hiems.ai_usage_logs.cache_write_tokens IS 'Prompt tokens written to a cache, inside prompt_tokens; NULL: not said.';
 COMMENT ON COLUMN hiems.ai_usage_logs.reasoning_tokens IS 'Completion tokens spent on reasoning, inside completion_tokens; NULL: not said.';
-COMMENT ON COLUMN hiems.ai_usage_logs.cost_usd IS 'What OpenRouter charged, US dollars: the literal usage.cost of the answer, every digit. NULL: not known, never 0. With BYOK only OpenRouter''s fee. Source: OpenRouter, Usage accounting.';
-COMMENT ON COLUMN hiems.ai_usage_logs.upstream_cost_usd IS 'usage.cost_details.upstream_inference_cost, US dollars. With BYOK the provider''s own bill; else it repeats cost_usd: never add the two.';
+COMMENT ON COLUMN hiems.ai_usage_logs.cost_usd IS 'What OpenRouter charged, US dollars: the literal usage.cost of the answer, every digit; 0 where cost_source is ''not_billed''. NULL: not known, never 0. With BYOK only OpenRouter''s fee. Source: OpenRouter, Usage accounting.';
+COMMENT ON COLUMN hiems.ai_usage_logs.upstream_cost_usd IS 'usage.cost_details.upstream_inference_cost, US dollars. With BYOK the provider''s own bill; else it repeats cost_usd: never add the two. NULL: not said.';
 COMMENT ON COLUMN hiems.ai_usage_logs.is_byok IS 'True: paid with a provider key of one''s own; NULL: not said.';
 COMMENT ON COLUMN hiems.ai_usage_logs.cost_source IS '''billed'': from the answer; ''not_billed'': refused before anything was generated, so 0; ''unknown'': cost_usd is NULL; ''settled'', ''estimated'': for later versions.';
 COMMENT ON COLUMN hiems.ai_usage_logs.cost_sek IS 'cost_usd * usd_sek_rate, every digit; NULL where either is.';
 COMMENT ON COLUMN hiems.ai_usage_logs.usd_sek_rate IS 'SEK per 1 USD: the newest rate not after the call''s day; NULL: there was none.';
-COMMENT ON COLUMN hiems.ai_usage_logs.rate_date IS 'The day of that rate.';
-COMMENT ON COLUMN hiems.ai_usage_logs.rate_source IS 'Where that rate comes from.';
+COMMENT ON COLUMN hiems.ai_usage_logs.rate_date IS 'The day of that rate; NULL: there was none.';
+COMMENT ON COLUMN hiems.ai_usage_logs.rate_source IS 'Where that rate comes from; NULL: there was none.';
 COMMENT ON COLUMN hiems.ai_usage_logs.outcome IS '''committed'': the caller has the answer; ''rolled_back'': it had, and rolled back; ''cancelled'': it was cancelled or ended before; ''failed'': it got an error; ''unknown'': sent, and no more is known; ''recorded'': entered by hand.';
-COMMENT ON COLUMN hiems.ai_usage_logs.finish_reason IS 'Why it ended, in OpenRouter''s words (stop, length, tool_calls, content_filter, error).';
-COMMENT ON COLUMN hiems.ai_usage_logs.native_finish_reason IS 'Why it ended, in the provider''s words.';
+COMMENT ON COLUMN hiems.ai_usage_logs.finish_reason IS 'Why it ended, in OpenRouter''s words (stop, length, tool_calls, content_filter, error); NULL: not said, or no answer.';
+COMMENT ON COLUMN hiems.ai_usage_logs.native_finish_reason IS 'Why it ended, in the provider''s words; NULL: not said, or no answer.';
 COMMENT ON COLUMN hiems.ai_usage_logs.http_status IS 'The HTTP status of the answer; NULL: there was none.';
-COMMENT ON COLUMN hiems.ai_usage_logs.error_code IS 'OpenRouter''s error_type or code, or hiems''s own: timeout, connection_lost, response_too_large, unreadable_answer, gateway_lost, internal.';
-COMMENT ON COLUMN hiems.ai_usage_logs.latency_ms IS 'Milliseconds from sending to the whole answer.';
+COMMENT ON COLUMN hiems.ai_usage_logs.error_code IS 'OpenRouter''s error_type or code, or hiems''s own: timeout, connection_lost, response_too_large, unreadable_answer, gateway_lost, internal; NULL: no error.';
+COMMENT ON COLUMN hiems.ai_usage_logs.latency_ms IS 'Milliseconds from sending to the whole answer, or to the error; NULL: not measured, since the gateway failed on the way.';
 COMMENT ON COLUMN hiems.ai_usage_logs.first_token_ms IS 'Milliseconds to the first token of a stream; NULL: it was not streamed.';
 COMMENT ON COLUMN hiems.ai_usage_logs.attempts IS 'How often it was sent: what may have been billed is never sent again.';
 COMMENT ON COLUMN hiems.ai_usage_logs.streamed IS 'True if the answer was streamed.';
@@ -126,9 +126,9 @@ DECLARE
         "byok_upstream_cost_usd": "What providers bill for calls with keys of one''s own, US dollars; not in cost_usd.",
         "calls_without_cost": "Rows whose cost is not known: cost_usd does not hold them.",
         "calls_without_rate": "Rows with a cost and no exchange rate: cost_sek does not hold them.",
-        "failed_calls": "Calls that ended in an error.",
-        "first_call_at": "When the first call was made.",
-        "last_call_at": "When the last call was made.",
+        "failed_calls": "Calls whose outcome is ''failed''; those of outcome ''unknown'', such as a timeout of hiems''s own, are not among them.",
+        "first_call_at": "When the first call was made; NULL: there is none.",
+        "last_call_at": "When the last call was made; NULL: there is none.",
         "model": "The model that answered, or, without an answer, that was asked for.",
         "use_case": "The use case, or ''unspecified''.",
         "user_id": "The user.",

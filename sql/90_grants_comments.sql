@@ -12,7 +12,7 @@ messages: a JSON array of {"role", "content"} objects; roles system, developer, 
 use_case: what for; NULL: hiems.use_case. session_id: groups calls. metadata: kept with the row, not sent.
 options: every other field of the request, such as {"temperature": 0.2, "max_completion_tokens": 500}.
 idempotency_key: not supported yet.
-Errors: 22023 bad argument, or refused by OpenRouter (400); 42501 no level caller, or another''s "user"; 25006 read-only transaction; 0A000 standby, idempotency_key, or not READ COMMITTED in a token''s session; 55000 a trigger of somebody else''s on the ledger; 57014 cancelled; PT402 credits, PT403 not allowed, PT404 not found, PT408 no answer in time, PT413 too large, PT422 cannot be processed, PT429 too many (seconds to wait in DETAIL), PT502 OpenRouter or the provider failed, PT503 no key, key refused, or nothing available. After sending, DETAIL names the call''s id.
+Errors: 22023 bad argument, or refused by OpenRouter (400); 42501 no level caller, or another''s "user"; 25006 read-only transaction; 0A000 standby, idempotency_key, or not READ COMMITTED in a token''s session; 55000 a trigger of somebody else''s on the ledger; 57014 cancelled; PT402 credits, PT403 not allowed, PT404 not found, PT408 no answer in time, PT413 too large, PT422 cannot be processed, PT429 too many, or hiems.max_in_flight is reached (seconds to wait in DETAIL), PT502 OpenRouter or the provider failed, PT503 no key, key refused, or nothing available. After sending, DETAIL names the call''s id.
 Source: OpenRouter, API reference, Chat completions; Errors and debugging.';
 
 COMMENT ON FUNCTION hiems.complete(text, text, text, text) IS

@@ -99,6 +99,12 @@ impl GranteeKind {
     }
 }
 
+// Rows of a dropped role of that name: the one there is now was never given anything.
+const FORGET_NAMESAKE: &str = "
+    DELETE FROM hiems_private.access
+    WHERE grantee_kind = 'role' AND grantee = $1
+      AND NOT EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS x
+                      WHERE n.nspname = 'hiems' AND x.grantee = (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = $1))";
 const GRANT: &str = "
     INSERT INTO hiems_private.access (grantee_kind, grantee, level) VALUES ($1, $2, $3)
     ON CONFLICT DO NOTHING";
@@ -126,6 +132,9 @@ pub fn grant(kind: GranteeKind, grantee: &str, level: Level) -> Result<(), Error
             detail: "A token's user is its claim \"sub\".".to_owned(),
             hint: String::new(),
         });
+    }
+    if let GranteeKind::Role = kind {
+        spi::execute(FORGET_NAMESAKE, &[grantee.into()])?;
     }
     spi::execute(GRANT, &[kind.name().into(), grantee.into(), level.name().into()])?;
     if let GranteeKind::Role = kind {

@@ -38,7 +38,7 @@ pub enum Error {
 
     /// Somebody put a trigger on the ledger (55000).
     #[error("the ledger has a trigger that is not hiems's own")]
-    ForeignTrigger(String),
+    ForeignTrigger { name: String, call: Option<uuid::Uuid> },
 
     /// Not built yet (0A000).
     #[error("{0} is not supported yet")]
@@ -92,7 +92,7 @@ impl Error {
             Error::MissingLevel { .. } | Error::OtherUser => "42501",
             Error::ReadOnly => "25006",
             Error::Standby | Error::Isolation | Error::NotSupported(_) => "0A000",
-            Error::ForeignTrigger(_) => "55000",
+            Error::ForeignTrigger { .. } => "55000",
             Error::NoSuchKey(_) => "PT404",
             Error::NoWorkerSlot | Error::GatewayDown { .. } | Error::GatewayVersion => "PT503",
             Error::GatewayLost { .. } => "PT502",
@@ -129,8 +129,9 @@ impl Error {
                 "A serialization failure would make some clients run the paid call again."
                     .to_owned(),
             ),
-            Error::ForeignTrigger(name) => {
-                Some(format!("It would run with hiems's rights: \"{name}\"."))
+            Error::ForeignTrigger { name, call } => {
+                let call = call.map(|id| format!("call {id}: ")).unwrap_or_default();
+                Some(format!("{call}the trigger \"{name}\" would run with hiems's rights."))
             }
             Error::GatewayDown { detail } => Some(detail.clone()),
             Error::GatewayLost { call } => {
@@ -163,7 +164,7 @@ impl Error {
             Error::Standby => "Connect to the primary.",
             Error::Isolation => "SET default_transaction_isolation TO 'read committed'.",
             Error::NotSupported(_) => "Leave it out.",
-            Error::ForeignTrigger(_) => "Drop it; what was called meanwhile is booked then.",
+            Error::ForeignTrigger { .. } => "Drop it; what was called meanwhile is booked then.",
             Error::NoSuchKey(_) => "Store one with hiems.set_api_key().",
             Error::NoWorkerSlot => "Raise max_worker_processes and restart PostgreSQL.",
             Error::GatewayDown { .. } => "The server log says why.",

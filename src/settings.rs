@@ -55,7 +55,7 @@ pub fn define() {
     text(
         c"hiems.base_url",
         c"Where OpenRouter's API is.",
-        c"https only, but for loopback addresses. The gateway reads it when it starts.",
+        c"https only, but for loopback addresses. The gateway reads it at its start and on a reload.",
         &BASE_URL,
         GucContext::Suset,
         none,
@@ -71,7 +71,7 @@ pub fn define() {
     text(
         c"hiems.ca_file",
         c"PEM file of certificate authorities to trust instead of the public ones.",
-        c"For companies whose proxy has a root of its own. The gateway reads it when it starts.",
+        c"For companies whose proxy has a root of its own. Read as hiems.base_url is.",
         &CA_FILE,
         GucContext::Suset,
         hidden,

@@ -119,16 +119,17 @@ fn call(prompt: Prompt) -> Result<Jsonb, Error> {
     let caller = caller::identify(prompt.user.clone())?;
     let (submit, body) = prepare(prompt, caller)?;
     // Before the bill, and again behind it: the call takes its time.
-    refuse_trigger(ledger::foreign_trigger()?)?;
+    refuse_trigger(ledger::foreign_trigger()?, None)?;
+    let id = submit.entry.id;
     let Answered { entry, body } = gateway::submit(submit, body.as_bytes())?;
-    refuse_trigger(ledger::foreign_trigger_locked()?)?;
+    refuse_trigger(ledger::foreign_trigger_locked()?, Some(id))?;
     ledger::book(&entry)?;
     // The gateway has made it fit; UTF-8 it is by then.
     Ok(Jsonb(String::from_utf8_lossy(&body).into_owned()))
 }
 
-fn refuse_trigger(foreign: Option<String>) -> Result<(), Error> {
-    foreign.map_or(Ok(()), |name| Err(Error::ForeignTrigger(name)))
+fn refuse_trigger(foreign: Option<String>, call: Option<Uuid>) -> Result<(), Error> {
+    foreign.map_or(Ok(()), |name| Err(Error::ForeignTrigger { name, call }))
 }
 
 /// What must hold of the caller's transaction, before anything is sent.

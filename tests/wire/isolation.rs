@@ -163,6 +163,13 @@ fn a_role_made_anew_under_a_dropped_ones_name_has_no_level() {
         .expect("a role made anew");
     let has: bool = admin.query_one("SELECT hiems.has_level('admin')", &[]).expect("a row").get(0);
     assert!(!has);
+    // Nor does a level that it is given bring the old ones back.
+    admin.batch_execute("RESET ROLE").expect("RESET ROLE");
+    admin.execute("SELECT hiems.grant_access($1, 'caller')", &[&role]).expect("a level");
+    admin.batch_execute(&format!("SET ROLE {role}")).expect("SET ROLE");
+    let levels = "SELECT hiems.has_level('admin'), hiems.has_level('caller')";
+    let row = admin.query_one(levels, &[]).expect("a row");
+    assert_eq!((row.get(0), row.get(1)), (false, true));
     admin
         .batch_execute(&format!("RESET ROLE; DROP OWNED BY {role}_other; DROP ROLE {role}_other"))
         .expect("a clean server");

@@ -18,6 +18,8 @@ fn the_sql_of_the_readme_runs() {
     let blocks = blocks(text);
     assert!(blocks.len() >= 10, "only {} blocks of SQL", blocks.len());
     assert!(blocks.iter().any(|block| block.error.is_some()));
+    let count: usize = blocks.iter().map(|block| statements(&block.sql).len()).sum();
+    assert!(count >= 25, "only {count} statements");
     let database = Database::without_key();
     let mut client = database.admin();
     // The first two statements are the taste on the first screen: they need what comes further down.
