@@ -62,7 +62,7 @@ COMMENT ON COLUMN hiems.ai_usage_logs.reasoning_tokens IS 'Completion tokens spe
 COMMENT ON COLUMN hiems.ai_usage_logs.cost_usd IS 'What OpenRouter charged, US dollars: the literal usage.cost of the answer, every digit; 0 where cost_source is ''not_billed''. NULL: not known, never 0. With BYOK only OpenRouter''s fee. Source: OpenRouter, Usage accounting.';
 COMMENT ON COLUMN hiems.ai_usage_logs.upstream_cost_usd IS 'usage.cost_details.upstream_inference_cost, US dollars. With BYOK the provider''s own bill; else it repeats cost_usd: never add the two. NULL: not said.';
 COMMENT ON COLUMN hiems.ai_usage_logs.is_byok IS 'True: paid with a provider key of one''s own; NULL: not said.';
-COMMENT ON COLUMN hiems.ai_usage_logs.cost_source IS '''billed'': from the answer; ''not_billed'': refused before anything was generated, so 0; ''unknown'': cost_usd is NULL; ''settled'', ''estimated'': for later versions.';
+COMMENT ON COLUMN hiems.ai_usage_logs.cost_source IS '''billed'': from the answer; ''not_billed'': it failed before anything was generated, so 0; ''unknown'': cost_usd is NULL; ''settled'', ''estimated'': for later versions.';
 COMMENT ON COLUMN hiems.ai_usage_logs.cost_sek IS 'cost_usd * usd_sek_rate, every digit; NULL where either is.';
 COMMENT ON COLUMN hiems.ai_usage_logs.usd_sek_rate IS 'SEK per 1 USD: the newest rate not after the call''s day; NULL: there was none.';
 COMMENT ON COLUMN hiems.ai_usage_logs.rate_date IS 'The day of that rate; NULL: there was none.';

@@ -73,12 +73,17 @@ const MAX_LABEL: usize = 512;
 const MAX_METADATA: usize = 64 * 1024;
 
 impl Prompt {
-    fn check_lengths(&self, caller: &Caller) -> Result<(), Error> {
+    fn check_lengths(
+        &self,
+        model: &str,
+        use_case: Option<&str>,
+        caller: &Caller,
+    ) -> Result<(), Error> {
         let labels = [
-            ("model", self.model.as_deref(), MAX_LABEL),
+            ("model", Some(model), MAX_LABEL),
             ("the user", Some(caller.user_id.as_str()), MAX_LABEL),
             ("the token's subject", Some(caller.principal.as_str()), MAX_LABEL),
-            ("use_case", self.use_case.as_deref(), MAX_LABEL),
+            ("use_case", use_case, MAX_LABEL),
             ("session_id", self.session_id.as_deref(), MAX_LABEL),
             ("metadata", self.metadata.as_deref(), MAX_METADATA),
         ];
@@ -146,12 +151,14 @@ fn check_transaction() -> Result<(), Error> {
     Ok(())
 }
 
-fn prepare(prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
+fn prepare(mut prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
     if prompt.idempotency_key.is_some() {
         return Err(Error::NotSupported("idempotency_key"));
     }
-    prompt.check_lengths(&caller)?;
-    let model = prompt.model.or_else(settings::default_model).ok_or_else(no_model)?;
+    let model = prompt.model.take().or_else(settings::default_model).ok_or_else(no_model)?;
+    let use_case =
+        prompt.use_case.take().filter(|text| !text.is_empty()).or_else(settings::use_case);
+    prompt.check_lengths(&model, use_case.as_deref(), &caller)?;
     let body = ChatRequest {
         model: &model,
         messages: prompt.messages.as_deref().unwrap_or("null"),
@@ -170,7 +177,7 @@ fn prepare(prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
         id: Uuid::now_v7(),
         model_requested: model,
         user_id: caller.user_id,
-        use_case: prompt.use_case.filter(|text| !text.is_empty()).or_else(settings::use_case),
+        use_case,
         session_id: prompt.session_id,
         metadata,
         principal: caller.principal,

@@ -14,7 +14,7 @@ use crate::openrouter::failure::Failure;
 
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.
-pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x01";
+pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x02";
 
 /// Bytes before the header.
 pub const PREFIX: usize = 8;

@@ -52,7 +52,9 @@ pub struct Body {
     pub charges_beyond_tokens: bool,
 }
 
-const CHARGED_APART: [&str; 3] = ["plugins", "tools", "web_search_options"];
+const CHARGED_APART: [&str; 4] = ["plugins", "tools", "web_search_options", "preset"];
+/// Files to read, models that search, and presets, which may ask for any of it.
+const CHARGED_WORDS: [&str; 3] = [r#""type":"file""#, ":online", "@preset/"];
 
 impl ChatRequest<'_> {
     /// The body to send: fields in a fixed order, every number as the caller wrote it.
@@ -73,9 +75,12 @@ impl ChatRequest<'_> {
         }
         // A no-op today; older gateways leave the cost out without it.
         body.insert("usage".to_owned(), json!({"include": true}));
-        let charges_beyond_tokens = self.model.contains(":online")
-            || CHARGED_APART.iter().any(|field| body.contains_key(*field));
-        Ok(Body { text: Value::Object(body).to_string(), charges_beyond_tokens })
+        let has_field = CHARGED_APART.iter().any(|field| body.contains_key(*field));
+        let text = Value::Object(body).to_string();
+        // A word of the prompt's that looks like one only makes the cost of a failure unknown.
+        let charges_beyond_tokens =
+            has_field || CHARGED_WORDS.iter().any(|word| text.contains(word));
+        Ok(Body { text, charges_beyond_tokens })
     }
 
     fn messages(&self) -> Result<Value, BadRequest> {
@@ -170,6 +175,10 @@ mod tests {
         assert_eq!(charged(r#"{"temperature":1}"#), Ok(false));
         assert_eq!(charged(r#"{"plugins":[{"id":"web"}]}"#), Ok(true));
         assert_eq!(charged(r#"{"tools":[]}"#), Ok(true));
+        assert_eq!(charged(r#"{"models":["a/b:online"]}"#), Ok(true));
+        let file = r#"[{"role":"user","content":[{"type":"file","file":{}}]}]"#;
+        let body = request(file, None).body().map(|body| body.charges_beyond_tokens);
+        assert_eq!(body, Ok(true));
     }
 
     #[test]

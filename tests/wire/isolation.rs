@@ -138,6 +138,11 @@ fn labels_and_metadata_have_bounds() {
         assert_eq!(refusal.sqlstate, "22023", "{label}");
         call(&mut admin, &argument, &"å".repeat(128)).expect(label);
     }
+    admin
+        .execute("SELECT set_config('hiems.use_case', repeat('x', 513), false)", &[])
+        .expect("SET");
+    assert_eq!(call(&mut admin, "\"user\" => $1", "u").sqlstate(), "22023");
+    admin.batch_execute("RESET hiems.use_case").expect("RESET");
     let metadata = |length| format!("{{\"a\": \"{}\"}}", "x".repeat(length));
     let argument = "metadata => $1::text::jsonb";
     assert_eq!(call(&mut admin, argument, &metadata(70_000)).sqlstate(), "22023");
