@@ -184,6 +184,8 @@ fn prepare(mut prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error
         key_name: settings::api_key_name(),
         role_name: caller.role_name,
         application_name: session::setting(c"application_name"),
+        attempts: 1,
+        calls: 1,
         ..Entry::default()
     };
     // Last, so that a refused call takes no transaction id.

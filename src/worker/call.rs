@@ -25,7 +25,7 @@ pub async fn run(
     body: Vec<u8>,
     gone: Arc<AtomicBool>,
 ) -> Answer {
-    let entry = Entry { attempts: 1, calls: 1, ..submit.entry.clone() };
+    let entry = submit.entry.clone();
     let task = tokio::spawn(attempt(Arc::clone(&shared), submit, body, gone));
     match task.await {
         Ok(answer) => answer,
@@ -65,8 +65,6 @@ async fn attempt(
         return refused(leaving());
     }
     entry.created_at = Some(created_at);
-    entry.attempts = 1;
-    entry.calls = 1;
     let started = Instant::now();
     let outbox = shared.outbox.clone();
     let mut generation_id = None;
@@ -132,5 +130,5 @@ fn leaving() -> Failure {
 
 /// An entry as it stands in the journal before anything is sent.
 pub fn intended(entry: &Entry, created_at: &str) -> Entry {
-    Entry { created_at: Some(created_at.to_owned()), attempts: 1, calls: 1, ..entry.clone() }
+    Entry { created_at: Some(created_at.to_owned()), ..entry.clone() }
 }

@@ -78,7 +78,7 @@ impl Settlement {
 
     fn from_answer(mut entry: Entry, http: &HttpAnswer, charges_beyond_tokens: bool) -> Settlement {
         entry.http_status = Some(http.status);
-        let mut settlement = match read(http) {
+        match read(http) {
             Outcome::Answered(answer) => {
                 let (text, cost_out_of_range) = fill(&mut entry, *answer);
                 Settlement {
@@ -114,9 +114,7 @@ impl Settlement {
                 let result = Err(failure);
                 Settlement { state: State::Failed, entry, result, cost_out_of_range }
             }
-        };
-        settlement.entry.calls = 1;
-        settlement
+        }
     }
 }
 
