@@ -72,9 +72,9 @@ COMMENT ON COLUMN hiems.ai_usage_logs.finish_reason IS 'Why it ended, in OpenRou
 COMMENT ON COLUMN hiems.ai_usage_logs.native_finish_reason IS 'Why it ended, in the provider''s words; NULL: not said, or no answer.';
 COMMENT ON COLUMN hiems.ai_usage_logs.http_status IS 'The HTTP status of the answer; NULL: there was none.';
 COMMENT ON COLUMN hiems.ai_usage_logs.error_code IS 'OpenRouter''s error_type or code, or hiems''s own: timeout, connection_lost, response_too_large, unreadable_answer, gateway_lost, internal; NULL: no error.';
-COMMENT ON COLUMN hiems.ai_usage_logs.latency_ms IS 'Milliseconds from sending to the whole answer, or to the error; NULL: not measured, since the gateway failed on the way.';
+COMMENT ON COLUMN hiems.ai_usage_logs.latency_ms IS 'Milliseconds from sending (the last attempt) to the whole answer, or to the error; NULL: not measured, since the gateway failed on the way.';
 COMMENT ON COLUMN hiems.ai_usage_logs.first_token_ms IS 'Milliseconds to the first token of a stream; NULL: it was not streamed.';
-COMMENT ON COLUMN hiems.ai_usage_logs.attempts IS 'How often it was sent: what may have been billed is never sent again.';
+COMMENT ON COLUMN hiems.ai_usage_logs.attempts IS 'How often it was sent: again only where it was refused with 429 or 503 before anything was billed.';
 COMMENT ON COLUMN hiems.ai_usage_logs.streamed IS 'True if the answer was streamed.';
 COMMENT ON COLUMN hiems.ai_usage_logs.booked_xid IS 'The transaction of this cluster that wrote the row.';
 COMMENT ON COLUMN hiems.ai_usage_logs.principal IS 'Who really called: jwt:<sub> or role:<name>. Row-level security goes by it.';

@@ -20,6 +20,10 @@ pub enum Error {
     #[error("permission denied: this needs the level \"{level}\"")]
     MissingLevel { level: &'static str, role: String },
 
+    /// A request above `hiems.max_request_bytes` (PT413).
+    #[error("the request is too large")]
+    RequestTooLarge { bytes: usize, limit: usize },
+
     /// Another user was named in a token's session (42501).
     #[error("permission denied to call for another user")]
     OtherUser,
@@ -93,6 +97,7 @@ impl Error {
             Error::ReadOnly => "25006",
             Error::Standby | Error::Isolation | Error::NotSupported(_) => "0A000",
             Error::ForeignTrigger { .. } => "55000",
+            Error::RequestTooLarge { .. } => "PT413",
             Error::NoSuchKey(_) => "PT404",
             Error::NoWorkerSlot | Error::GatewayDown { .. } | Error::GatewayVersion => "PT503",
             Error::GatewayLost { .. } => "PT502",
@@ -125,6 +130,9 @@ impl Error {
                 "In this session the user is the token's subject, and \"user\" names another."
                     .to_owned(),
             ),
+            Error::RequestTooLarge { bytes, limit } => {
+                Some(format!("It has {bytes} bytes, and may have {limit}."))
+            }
             Error::Isolation => Some(
                 "A serialization failure would make some clients run the paid call again."
                     .to_owned(),
@@ -159,6 +167,7 @@ impl Error {
                     "An admin can give it: SELECT hiems.grant_access('role', '{level}')."
                 ));
             }
+            Error::RequestTooLarge { .. } => "A superuser can raise hiems.max_request_bytes.",
             Error::OtherUser => "Leave \"user\" out: it comes from the token.",
             Error::ReadOnly => "Call it in a READ WRITE transaction; over HTTP, use POST.",
             Error::Standby => "Connect to the primary.",

@@ -30,12 +30,19 @@ static MASTER_KEY_FILE: Text = Text::new(None);
 static CA_FILE: Text = Text::new(None);
 // A long answer of a reasoning model takes minutes; a call that is given up is billed all the same.
 static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300_000);
+// What the SDKs of the field do: two more attempts, some two seconds later.
+static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(3);
 static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static MAX_IN_FLIGHT: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+// A prompt with pictures or documents in it has some megabytes. Each call in flight holds its own.
+static MAX_REQUEST_BYTES: GucSetting<i32> = GucSetting::<i32>::new(32 * 1024 * 1024);
 // Well below the 256 MB that jsonb can hold.
 static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024 * 1024);
 // Long enough that a site with a call a minute never waits for a start, which takes some 20 ms.
 static WORKER_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300_000);
+static APP_URL: Text = Text::new(None);
+static APP_TITLE: Text = Text::new(None);
+static APP_CATEGORIES: Text = Text::new(None);
 static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::Commit);
 static REPORTING_TIME_ZONE: Text = Text::new(None);
 static DEFAULT_MODEL: Text = Text::new(None);
@@ -78,13 +85,24 @@ pub fn define() {
     );
     number(
         c"hiems.request_timeout",
-        c"How long to wait for OpenRouter's whole answer.",
+        c"How long to wait for OpenRouter's whole answer, with all attempts.",
         c"A generation that is given up runs on and is billed; its outcome is then unknown.",
         &REQUEST_TIMEOUT,
         100,
         3_600_000,
         GucContext::Suset,
         milliseconds,
+    );
+    number(
+        c"hiems.max_attempts",
+        c"How often a call may be sent that was refused with 429 or 503 before it was billed.",
+        c"Retry-After is honoured, within hiems.request_timeout. 1: never again. What may have been \
+          billed is never sent again.",
+        &MAX_ATTEMPTS,
+        1,
+        20,
+        GucContext::Suset,
+        none,
     );
     number(
         c"hiems.connect_timeout",
@@ -107,6 +125,16 @@ pub fn define() {
         none,
     );
     number(
+        c"hiems.max_request_bytes",
+        c"The largest request that is sent.",
+        c"A larger one is refused with PT413 before anything is sent.",
+        &MAX_REQUEST_BYTES,
+        1024,
+        512 * 1024 * 1024,
+        GucContext::Suset,
+        GucFlags::UNIT_BYTE,
+    );
+    number(
         c"hiems.max_response_bytes",
         c"The largest answer that is taken.",
         c"A larger one is cut off; its call fails, and is booked.",
@@ -125,6 +153,30 @@ pub fn define() {
         86_400_000,
         GucContext::Suset,
         milliseconds,
+    );
+    text(
+        c"hiems.app_url",
+        c"The application's address, sent to OpenRouter as HTTP-Referer.",
+        c"Not set: not sent. OpenRouter's rankings and logs go by it. Read as hiems.base_url is.",
+        &APP_URL,
+        GucContext::Suset,
+        none,
+    );
+    text(
+        c"hiems.app_title",
+        c"The application's name, sent to OpenRouter as X-OpenRouter-Title.",
+        c"Not set: not sent.",
+        &APP_TITLE,
+        GucContext::Suset,
+        none,
+    );
+    text(
+        c"hiems.app_categories",
+        c"The application's categories, sent to OpenRouter as X-OpenRouter-Categories.",
+        c"At most two, separated by a comma. Not set: not sent.",
+        &APP_CATEGORIES,
+        GucContext::Suset,
+        none,
     );
     GucRegistry::define_enum_guc(
         c"hiems.notify",
@@ -188,10 +240,14 @@ pub struct GatewaySettings {
     pub ca_file: Option<String>,
     pub master_key_file: Option<String>,
     pub request_timeout: Duration,
+    pub max_attempts: u32,
     pub connect_timeout: Duration,
     pub max_in_flight: usize,
     pub max_response_bytes: usize,
     pub idle_timeout: Duration,
+    pub app_url: Option<String>,
+    pub app_title: Option<String>,
+    pub app_categories: Option<String>,
 }
 
 impl GatewaySettings {
@@ -206,12 +262,21 @@ impl GatewaySettings {
             ca_file: value(&CA_FILE),
             master_key_file: value(&MASTER_KEY_FILE),
             request_timeout: milliseconds(&REQUEST_TIMEOUT),
+            max_attempts: u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1),
             connect_timeout: milliseconds(&CONNECT_TIMEOUT),
             max_in_flight: count(&MAX_IN_FLIGHT),
             max_response_bytes: count(&MAX_RESPONSE_BYTES),
             idle_timeout: milliseconds(&WORKER_IDLE_TIMEOUT),
+            app_url: value(&APP_URL),
+            app_title: value(&APP_TITLE),
+            app_categories: value(&APP_CATEGORIES),
         }
     }
+}
+
+/// `hiems.max_request_bytes`.
+pub fn max_request_bytes() -> usize {
+    usize::try_from(MAX_REQUEST_BYTES.get()).unwrap_or_default()
 }
 
 /// `hiems.default_model`.

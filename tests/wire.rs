@@ -10,6 +10,8 @@ mod catalog;
 mod failures;
 #[path = "wire/gateway.rs"]
 mod gateway;
+#[path = "wire/http.rs"]
+mod http;
 #[path = "wire/interrupts.rs"]
 mod interrupts;
 #[path = "wire/isolation.rs"]

@@ -159,6 +159,9 @@ fn prepare(mut prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error
     let use_case =
         prompt.use_case.take().filter(|text| !text.is_empty()).or_else(settings::use_case);
     prompt.check_lengths(&model, use_case.as_deref(), &caller)?;
+    // Before it is read: what is too large costs no time.
+    let large = prompt.messages.as_ref().map_or(0, String::len);
+    check_size(large + prompt.options.as_ref().map_or(0, String::len))?;
     let body = ChatRequest {
         model: &model,
         messages: prompt.messages.as_deref().unwrap_or("null"),
@@ -167,6 +170,7 @@ fn prepare(mut prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error
         options: prompt.options.as_deref(),
     }
     .body()?;
+    check_size(body.text.len())?;
     let metadata = prompt.metadata.map(RawValue::from_string).transpose();
     let metadata = metadata.map_err(|error| Error::InvalidArgument {
         message: "metadata cannot be used".to_owned(),
@@ -192,6 +196,11 @@ fn prepare(mut prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error
     let xid = xact::top_level_xid();
     let charges_beyond_tokens = body.charges_beyond_tokens;
     Ok((Submit { entry, xid, charges_beyond_tokens }, body.text))
+}
+
+fn check_size(bytes: usize) -> Result<(), Error> {
+    let limit = settings::max_request_bytes();
+    if bytes > limit { Err(Error::RequestTooLarge { bytes, limit }) } else { Ok(()) }
 }
 
 fn no_model() -> Error {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use bytes::Bytes;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use rustls::pki_types::CertificateDer;
@@ -17,6 +20,7 @@ pub struct OpenRouter {
     client: Client,
     chat_completions: Url,
     request_timeout: Duration,
+    max_attempts: u32,
     max_response_bytes: usize,
 }
 
@@ -26,8 +30,38 @@ pub struct ClientOptions<'a> {
     /// PEM file with the roots to trust instead of the public ones.
     pub ca_file: Option<&'a str>,
     pub connect_timeout: Duration,
+    /// For a call with all its attempts.
     pub request_timeout: Duration,
+    pub max_attempts: u32,
     pub max_response_bytes: usize,
+    pub app: App<'a>,
+}
+
+/// What OpenRouter is told of the application that calls: its rankings and logs show it.
+/// Source: OpenRouter's "App attribution" (openrouter.ai/docs).
+#[derive(Default)]
+pub struct App<'a> {
+    pub url: Option<&'a str>,
+    pub title: Option<&'a str>,
+    pub categories: Option<&'a str>,
+}
+
+impl App<'_> {
+    fn headers(&self) -> Result<HeaderMap, String> {
+        let told = [
+            ("hiems.app_url", "http-referer", self.url),
+            ("hiems.app_title", "x-openrouter-title", self.title),
+            ("hiems.app_categories", "x-openrouter-categories", self.categories),
+        ];
+        let mut headers = HeaderMap::new();
+        for (setting, name, value) in told {
+            let Some(value) = value else { continue };
+            let value = HeaderValue::from_bytes(value.as_bytes())
+                .map_err(|_| format!("{setting} has characters that no header takes"))?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Ok(headers)
+    }
 }
 
 /// Why there is no whole answer.
@@ -69,6 +103,7 @@ impl OpenRouter {
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(Duration::from_secs(60))
             .tcp_nodelay(true)
+            .default_headers(options.app.headers()?)
             .user_agent(concat!("hiems/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
@@ -76,16 +111,28 @@ impl OpenRouter {
             client,
             chat_completions,
             request_timeout: options.request_timeout,
+            max_attempts: options.max_attempts,
             max_response_bytes: options.max_response_bytes,
         })
     }
 
-    /// Sends one chat completion, once. `on_headers` is given the generation's id as soon as the
-    /// headers are there: the body may follow much later, or never.
+    /// How long a call may take, with all its attempts.
+    pub fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
+    /// How often a call may be sent.
+    pub fn max_attempts(&self) -> u32 {
+        self.max_attempts
+    }
+
+    /// Sends one chat completion, once, and waits at most `timeout`. `on_headers` is given the
+    /// generation's id as soon as the headers are there: the body may follow much later, or never.
     pub async fn chat(
         &self,
         authorization: HeaderValue,
-        body: Vec<u8>,
+        body: Bytes,
+        timeout: Duration,
         on_headers: impl FnOnce(Option<String>),
     ) -> Result<HttpAnswer, HttpError> {
         let exchange = async {
@@ -112,9 +159,7 @@ impl OpenRouter {
             }
             Ok(HttpAnswer { status, retry_after, body })
         };
-        tokio::time::timeout(self.request_timeout, exchange)
-            .await
-            .unwrap_or(Err(HttpError::Timeout))
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))
     }
 }
 

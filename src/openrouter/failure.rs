@@ -1,8 +1,12 @@
 //! How a call fails, and whether it may have been billed.
 //! Source: OpenRouter's "Errors and debugging", "Zero completion insurance" (openrouter.ai/docs).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::retry::Again;
 
 /// What went wrong, as far as a caller can act on it; `error.rs` gives each its SQLSTATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +60,8 @@ pub struct ErrorAnswer {
     pub error_code: String,
     /// True where nothing can have been generated, so that nothing was billed.
     pub surely_not_billed: bool,
+    /// Set where the same request may be taken later.
+    pub again: Option<Again>,
 }
 
 /// The longest text of a provider's that is passed on.
@@ -82,7 +88,8 @@ pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>
     }
     let hinted =
         error.and_then(|error| error.pointer("/availability/retry_after")).and_then(Value::as_u64);
-    if let Some(seconds) = retry_after.or(hinted) {
+    let seconds = retry_after.or(hinted);
+    if let Some(seconds) = seconds {
         detail.push_str(&format!("; retry after {seconds} s"));
     }
     let mut failure = Failure::new(kind, message).detail(detail);
@@ -93,7 +100,12 @@ pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>
     // Before the first token there is an ordinary status and the envelope. A timeout says nothing of
     // what runs on behind it, and a page of the edge's nothing of OpenRouter's state.
     let surely_not_billed = status >= 400 && error.is_some() && !matches!(status, 408 | 504 | 524);
-    ErrorAnswer { failure, error_code, surely_not_billed }
+    let is_final = error
+        .and_then(|error| error.pointer("/availability/retryable"))
+        .is_some_and(|retryable| *retryable == Value::Bool(false));
+    let again = (matches!(status, 429 | 503) && !is_final)
+        .then(|| Again { after: seconds.map(Duration::from_secs) });
+    ErrorAnswer { failure, error_code, surely_not_billed, again }
 }
 
 /// What went wrong, for the ledger: `error_type`, else the code, else the status.
@@ -192,6 +204,21 @@ mod tests {
         assert!(!error_answer(408, Some(&json!({"code": 408})), None).surely_not_billed);
         assert!(!error_answer(502, None, None).surely_not_billed);
         assert!(!error_answer(200, Some(&json!({"code": 502})), None).surely_not_billed);
+    }
+
+    #[test]
+    fn only_a_429_or_503_may_be_taken_later() {
+        let again = |status, error| error_answer(status, Some(&error), None).again;
+        let at_once = Some(Again { after: None });
+        assert_eq!(again(429, json!({"code": 429})), at_once);
+        assert_eq!(again(503, json!({"code": 503})), at_once);
+        for status in [200, 400, 402, 408, 500, 502, 504, 524, 529] {
+            assert_eq!(again(status, json!({"code": 429})), None, "{status}");
+        }
+        let gone = json!({"availability": {"code": "model_deprecated", "retryable": false}});
+        assert_eq!(again(503, gone), None);
+        let hinted = json!({"availability": {"retryable": true, "retry_after": 3}});
+        assert_eq!(again(503, hinted), Some(Again { after: Some(Duration::from_secs(3)) }));
     }
 
     #[test]

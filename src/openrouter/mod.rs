@@ -6,4 +6,5 @@ pub mod failure;
 pub mod json_text;
 pub mod money;
 pub mod request;
+pub mod retry;
 pub mod usage;

@@ -24,6 +24,7 @@ pub struct Batch {
     intents: Vec<(Box<Submit>, Asked<Admission>)>,
     generations: Vec<(Uuid, String)>,
     oldest_generation: Option<Instant>,
+    again: Vec<(Uuid, i32, Asked<()>)>,
     settlements: Vec<(Box<Settlement>, Asked<String>)>,
     gone: Vec<Uuid>,
     unsent: Vec<Uuid>,
@@ -45,12 +46,14 @@ impl Batch {
                 self.oldest_generation.get_or_insert_with(Instant::now);
                 self.generations.push((call, generation_id));
             }
+            Event::Again { call, attempts, done } => {
+                // The next attempt is another generation.
+                self.forget_generation(call);
+                self.again.push((call, attempts, done));
+            }
             Event::Settle { settlement, done } => {
                 // It holds the generation's id itself.
-                self.generations.retain(|(call, _)| *call != settlement.entry.id);
-                if self.generations.is_empty() {
-                    self.oldest_generation = None;
-                }
+                self.forget_generation(settlement.entry.id);
                 self.settlements.push((settlement, done));
             }
             Event::Unsent { call } => self.unsent.push(call),
@@ -62,6 +65,13 @@ impl Batch {
         }
     }
 
+    fn forget_generation(&mut self, of: Uuid) {
+        self.generations.retain(|(call, _)| *call != of);
+        if self.generations.is_empty() {
+            self.oldest_generation = None;
+        }
+    }
+
     /// Since when a generation's id has been waiting.
     pub fn oldest_generation(&self) -> Option<Instant> {
         self.oldest_generation
@@ -70,6 +80,7 @@ impl Batch {
     /// True if somebody waits for the commit.
     pub fn is_urgent(&self) -> bool {
         !(self.intents.is_empty()
+            && self.again.is_empty()
             && self.settlements.is_empty()
             && self.gone.is_empty()
             && self.unsent.is_empty())
@@ -84,6 +95,7 @@ impl Batch {
         earlier.intents.append(&mut self.intents);
         earlier.generations.append(&mut self.generations);
         earlier.oldest_generation = earlier.oldest_generation.or(self.oldest_generation);
+        earlier.again.append(&mut self.again);
         earlier.settlements.append(&mut self.settlements);
         earlier.gone.append(&mut self.gone);
         earlier.unsent.append(&mut self.unsent);
@@ -127,6 +139,7 @@ impl Batch {
         }
         journal::insert(&intents, system_identifier)?;
         journal::set_generations(&self.generations)?;
+        journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
         let settlements: Vec<&Settlement> = self.settlements.iter().map(|(s, _)| &**s).collect();
         committed.entries = journal::settle(&settlements, time_zone)?.into_iter().collect();
         journal::callers_gone(&self.gone)?;
@@ -139,6 +152,9 @@ impl Batch {
         // Whoever no longer waits has left word of it, as an event of its own.
         for ((_, done), go) in self.intents.into_iter().zip(committed.go) {
             let _ = done.send(go);
+        }
+        for (_, _, done) in self.again {
+            let _ = done.send(());
         }
         for (settlement, done) in self.settlements {
             if let Some(entry) = committed.entries.remove(&settlement.entry.id) {
@@ -178,8 +194,10 @@ impl Batch {
             .map(|(settlement, _)| describe(settlement))
     }
 
-    /// Refuses the calls that wait to be sent: the journal cannot take them.
+    /// Refuses the calls that wait to be sent: the journal cannot take them. Those that wait to be sent
+    /// again keep the answer that they have.
     pub fn refuse_intents(&mut self, reason: &str) {
+        self.again.clear();
         for (_, done) in self.intents.drain(..) {
             let failure = Failure::new(FailureKind::Internal, "the call could not be journalled");
             let _ = done.send(Err(failure.detail(reason)));

@@ -2,31 +2,33 @@
 //! generation that is not streamed is billed in full.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretSlice};
+use tokio::sync::watch;
 
 use super::events::{Event, Go};
 use super::server::Shared;
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, Submit};
 use crate::ledger::Entry;
-use crate::openrouter::client::HttpError;
+use crate::openrouter::client::{HttpError, OpenRouter};
 use crate::openrouter::failure::{Failure, FailureKind};
 
 /// A reply and its body.
 pub type Answer = (Reply, Vec<u8>);
 
-/// Runs a call, and settles it even if its task panics. `gone` is set when the caller leaves.
+/// Runs a call, and settles it even if its task panics. `gone` says true once the caller has left.
 pub async fn run(
     shared: Arc<Shared>,
     submit: Submit,
     body: Vec<u8>,
-    gone: Arc<AtomicBool>,
+    gone: watch::Receiver<bool>,
 ) -> Answer {
     let entry = submit.entry.clone();
-    let task = tokio::spawn(attempt(Arc::clone(&shared), submit, body, gone));
+    let task = tokio::spawn(admit(Arc::clone(&shared), submit, body, gone));
     match task.await {
         Ok(answer) => answer,
         Err(_) => {
@@ -36,11 +38,12 @@ pub async fn run(
     }
 }
 
-async fn attempt(
+/// Has the intent committed, and sends the call.
+async fn admit(
     shared: Arc<Shared>,
     submit: Submit,
     body: Vec<u8>,
-    gone: Arc<AtomicBool>,
+    gone: watch::Receiver<bool>,
 ) -> Answer {
     let call = submit.entry.id;
     let mut entry = submit.entry.clone();
@@ -60,34 +63,103 @@ async fn attempt(
         Some(Err(failure)) => return refused(failure),
         None => return refused(leaving()),
     };
-    if gone.load(Ordering::Acquire) {
+    if *gone.borrow() {
         shared.outbox.send(Event::Unsent { call });
         return refused(leaving());
     }
     entry.created_at = Some(created_at);
-    let started = Instant::now();
-    let outbox = shared.outbox.clone();
-    let mut generation_id = None;
-    let key = SecretSlice::from(authorization.as_bytes().to_vec());
-    let mut http = openrouter
-        .chat(authorization, body, |id| {
-            if let Some(id) = id {
-                outbox.send(Event::Generation { call, generation_id: id.clone() });
-                generation_id = Some(id);
+    let deadline = Instant::now() + openrouter.request_timeout();
+    let body = Bytes::from(body);
+    let call =
+        Sending { shared, openrouter, authorization, body, charges_beyond_tokens, deadline, gone };
+    call.run(entry).await
+}
+
+/// A call whose intent is durable.
+struct Sending {
+    shared: Arc<Shared>,
+    openrouter: OpenRouter,
+    authorization: HeaderValue,
+    body: Bytes,
+    charges_beyond_tokens: bool,
+    /// The end of the caller's time, for all attempts together.
+    deadline: Instant,
+    gone: watch::Receiver<bool>,
+}
+
+impl Sending {
+    /// Sends it, and again where it was refused before anything was billed; settles it.
+    async fn run(mut self, mut entry: Entry) -> Answer {
+        let call = entry.id;
+        let mut earlier: Option<Settlement> = None;
+        loop {
+            let settlement = match (self.attempt(&entry).await, earlier) {
+                (Ok(settlement), _) => settlement,
+                // What came before stands.
+                (Err(_), Some(settlement)) => return settle(&self.shared, settlement).await,
+                (Err(what), None) => {
+                    self.shared.outbox.send(Event::Unsent { call });
+                    return refused(unreachable(what));
+                }
+            };
+            if !self.may_send_again(&settlement).await {
+                return settle(&self.shared, settlement).await;
             }
-        })
-        .await;
-    if let Err(HttpError::NotSent(what)) = http {
-        shared.outbox.send(Event::Unsent { call });
-        let failure = Failure::new(FailureKind::Unavailable, "OpenRouter cannot be reached");
-        return refused(failure.detail(what).hint("Nothing was sent. Look at hiems.base_url."));
+            entry.attempts += 1;
+            let attempts = entry.attempts;
+            if self.shared.outbox.ask(|done| Event::Again { call, attempts, done }).await.is_none()
+            {
+                return settle(&self.shared, settlement).await;
+            }
+            earlier = Some(settlement);
+        }
     }
-    if let Ok(answer) = &mut http {
-        blot_out(&mut answer.body, &key);
+
+    /// Sends it once. The error: no connection, nothing was sent.
+    async fn attempt(&self, entry: &Entry) -> Result<Settlement, String> {
+        let call = entry.id;
+        let mut entry = entry.clone();
+        let started = Instant::now();
+        let mut http = self
+            .openrouter
+            .chat(self.authorization.clone(), self.body.clone(), self.time_left(), |id| {
+                if let Some(id) = id {
+                    let generation_id = id.clone();
+                    self.shared.outbox.send(Event::Generation { call, generation_id });
+                    entry.generation_id = Some(id);
+                }
+            })
+            .await;
+        if let Err(HttpError::NotSent(what)) = http {
+            return Err(what);
+        }
+        if let Ok(answer) = &mut http {
+            let key = SecretSlice::from(self.authorization.as_bytes().to_vec());
+            blot_out(&mut answer.body, &key);
+        }
+        entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
+        Ok(Settlement::new(entry, http, self.charges_beyond_tokens))
     }
-    entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
-    entry.generation_id = generation_id;
-    settle(&shared, Settlement::new(entry, http, charges_beyond_tokens)).await
+
+    /// True once it is time for the next attempt. False where there is none to be: it may have been
+    /// billed, or the caller's time or patience is over before.
+    async fn may_send_again(&mut self, settlement: &Settlement) -> bool {
+        let Some(again) = settlement.again else { return false };
+        let attempts = u32::try_from(settlement.entry.attempts).unwrap_or(u32::MAX);
+        let wait = again.wait(attempts, fastrand::f64());
+        if attempts >= self.openrouter.max_attempts() || wait >= self.time_left() {
+            return false;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            _ = self.gone.wait_for(|gone| *gone) => false,
+            () = self.shared.leaving() => false,
+        }
+    }
+
+    fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
 }
 
 /// Commits the settlement, then says how it went. A call that cannot be told any more is in the
@@ -116,6 +188,12 @@ fn blot_out(body: &mut [u8], authorization: &SecretSlice<u8>) {
 
 fn refused(failure: Failure) -> Answer {
     (Reply::Refused(failure), Vec::new())
+}
+
+fn unreachable(what: String) -> Failure {
+    Failure::new(FailureKind::Unavailable, "OpenRouter cannot be reached")
+        .detail(what)
+        .hint("Nothing was sent. Look at hiems.base_url.")
 }
 
 /// Sent, perhaps billed: nothing that a client would take for leave to try again.

@@ -27,6 +27,8 @@ pub enum Event {
     Generation { call: Uuid, generation_id: String },
     /// Commit how a call ended; gives the ledger row as JSON text.
     Settle { settlement: Box<Settlement>, done: oneshot::Sender<String> },
+    /// Commit that a call is about to be sent again, `attempts` times in all.
+    Again { call: Uuid, attempts: i32, done: oneshot::Sender<()> },
     /// Nothing was sent: forget the intent.
     Unsent { call: Uuid },
     /// The caller went before it had read the answer.

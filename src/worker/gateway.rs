@@ -14,7 +14,7 @@ use super::server::{self, Shared};
 use super::{admission::Keyring, journal};
 use crate::gateway::protocol::Files;
 use crate::ledger;
-use crate::openrouter::client::{ClientOptions, OpenRouter};
+use crate::openrouter::client::{App, ClientOptions, OpenRouter};
 use crate::pg::wait::{Interest, WaitSet};
 use crate::pg::xact::{self, Aborted};
 use crate::pg::{background, interrupts, lock, session};
@@ -73,12 +73,12 @@ impl Gateway {
         }
         let settings = GatewaySettings::read();
         let (outbox, inbox) = events::channel().map_err(|error| error.to_string())?;
-        let shared = Arc::new(Shared::new(outbox, client(&settings)));
         let (leaving, told) = watch::channel(false);
+        let shared = Arc::new(Shared::new(outbox, client(&settings), told));
         let listener = runtime
             .block_on(server::listen(&files.socket))
             .map_err(|error| format!("{}: {error}", files.socket.display()))?;
-        runtime.spawn(server::serve(listener, Arc::clone(&shared), told));
+        runtime.spawn(server::serve(listener, Arc::clone(&shared)));
         session::report_activity("idle");
         let now = Instant::now();
         Ok(Gateway {
@@ -324,6 +324,12 @@ fn client(settings: &GatewaySettings) -> Result<OpenRouter, String> {
         // A request that is given up while it connects was not sent.
         connect_timeout: settings.connect_timeout.min(settings.request_timeout / 2),
         request_timeout: settings.request_timeout,
+        max_attempts: settings.max_attempts,
         max_response_bytes: settings.max_response_bytes,
+        app: App {
+            url: settings.app_url.as_deref(),
+            title: settings.app_title.as_deref(),
+            categories: settings.app_categories.as_deref(),
+        },
     })
 }

@@ -32,6 +32,13 @@ const GENERATIONS: &str = "
     FROM jsonb_to_recordset($1::jsonb) AS g (id uuid, generation_id text)
     WHERE c.id = g.id AND c.generation_id IS NULL";
 
+// Before it is sent again: what the first attempts gave says nothing of the next.
+const SEND_AGAIN: &str = "
+    UPDATE hiems_private.calls AS c
+    SET generation_id = NULL, entry = c.entry || jsonb_build_object('attempts', a.attempts)
+    FROM jsonb_to_recordset($1::jsonb) AS a (id uuid, attempts integer)
+    WHERE c.id = a.id";
+
 // The rate of the call's day is fixed here: the newest that is not after it.
 const SETTLE: &str = "
     UPDATE hiems_private.calls AS c
@@ -96,6 +103,17 @@ pub fn set_generations(generations: &[(Uuid, String)]) -> SpiResult<()> {
         .map(|(id, generation_id)| Generation { id: *id, generation_id })
         .collect();
     spi::execute(GENERATIONS, &[json(&rows).into()])
+}
+
+/// Writes that calls are about to be sent again, so many times in all.
+pub fn send_again(calls: impl Iterator<Item = (Uuid, i32)>) -> SpiResult<()> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Uuid,
+        attempts: i32,
+    }
+    let rows: Vec<Row> = calls.map(|(id, attempts)| Row { id, attempts }).collect();
+    if rows.is_empty() { Ok(()) } else { spi::execute(SEND_AGAIN, &[json(&rows).into()]) }
 }
 
 /// Writes how calls ended. Gives each call's ledger row as JSON text.

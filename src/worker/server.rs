@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use secrecy::SecretString;
@@ -26,12 +26,19 @@ pub struct Shared {
     /// Calls whose callers have not read their replies yet, and have not gone.
     open: Mutex<HashSet<Uuid>>,
     connections: AtomicUsize,
+    /// True once the gateway leaves.
+    leaving: watch::Receiver<bool>,
 }
 
 impl Shared {
-    pub fn new(outbox: Outbox, openrouter: Result<OpenRouter, String>) -> Shared {
+    pub fn new(
+        outbox: Outbox,
+        openrouter: Result<OpenRouter, String>,
+        leaving: watch::Receiver<bool>,
+    ) -> Shared {
         Shared {
             outbox,
+            leaving,
             openrouter: RwLock::new(openrouter),
             open: Mutex::default(),
             connections: AtomicUsize::new(0),
@@ -63,6 +70,12 @@ impl Shared {
         self.connections.load(Ordering::Acquire)
     }
 
+    /// Until the gateway leaves.
+    pub async fn leaving(&self) {
+        // The sender lives as long as the gateway: without it, it has left.
+        let _ = self.leaving.clone().wait_for(|leaving| *leaving).await;
+    }
+
     fn open_set<R>(&self, work: impl FnOnce(&mut HashSet<Uuid>) -> R) -> R {
         work(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -77,16 +90,12 @@ pub async fn listen(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves connections until `leaving` says true.
-pub async fn serve(
-    listener: UnixListener,
-    shared: Arc<Shared>,
-    mut leaving: watch::Receiver<bool>,
-) {
+/// Serves connections until the gateway leaves.
+pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = told(&mut leaving) => return,
+            () = shared.leaving() => return,
         };
         let Ok((stream, _)) = stream else {
             // Out of descriptors: those that are in use will come back.
@@ -94,19 +103,12 @@ pub async fn serve(
             continue;
         };
         let counted = Counted::new(&shared);
-        let leaving = leaving.clone();
         tokio::spawn(async move {
             let mut connection = Connection::new(stream, Arc::clone(&counted.0));
             // An error here is a caller that has gone: what it left is settled without it.
-            let _ = connection.serve(leaving).await;
+            let _ = connection.serve().await;
         });
     }
-}
-
-/// Until the gateway leaves.
-async fn told(leaving: &mut watch::Receiver<bool>) {
-    // The sender lives as long as the gateway: without it, it has left.
-    let _ = leaving.wait_for(|leaving| *leaving).await;
 }
 
 struct Counted(Arc<Shared>);
@@ -152,13 +154,14 @@ impl Connection {
         Connection { reader, writer, shared }
     }
 
-    async fn serve(&mut self, mut leaving: watch::Receiver<bool>) -> std::io::Result<()> {
+    async fn serve(&mut self) -> std::io::Result<()> {
         self.writer.write_all(&HELLO).await?;
         loop {
             // What was not read when the gateway leaves is not read any more: its sender is told.
+            let shared = Arc::clone(&self.shared);
             let (request, body) = tokio::select! {
                 biased;
-                () = told(&mut leaving) => {
+                () = shared.leaving() => {
                     return self.reply(&Reply::Leaving, &[]).await;
                 }
                 request = self.read() => request?,
@@ -201,14 +204,14 @@ impl Connection {
     /// Makes a call, replies, and waits until the reply was read. An error: the caller has gone.
     async fn call(&mut self, submit: protocol::Submit, body: Vec<u8>) -> std::io::Result<()> {
         let id = submit.entry.id;
-        let gone = Arc::new(AtomicBool::new(false));
+        let (gone, caller) = watch::channel(false);
         let shared = Arc::clone(&self.shared);
-        let mut call = std::pin::pin!(call::run(shared, submit, body, Arc::clone(&gone)));
+        let mut call = std::pin::pin!(call::run(shared, submit, body, caller));
         let (reply, body) = tokio::select! {
             answer = &mut call => answer,
             // A caller says nothing before its reply: this is the end of the stream.
             _ = self.reader.read_u8() => {
-                gone.store(true, Ordering::Release);
+                gone.send_replace(true);
                 self.shared.outbox.send(Event::CallerGone { call: id });
                 call.await;
                 return Err(std::io::ErrorKind::UnexpectedEof.into());

@@ -7,6 +7,7 @@ use crate::openrouter::answer::{Answer, HttpAnswer, Outcome, read};
 use crate::openrouter::client::HttpError;
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::openrouter::money::Amount;
+use crate::openrouter::retry::Again;
 
 /// A call's state in the journal, once it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Settlement {
     pub result: Result<Vec<u8>, Failure>,
     /// A cost that no `numeric` should take, for the log.
     pub cost_out_of_range: Option<String>,
+    /// Set where it was surely not billed, and may be taken later.
+    pub again: Option<Again>,
 }
 
 impl Settlement {
@@ -73,7 +76,13 @@ impl Settlement {
     pub fn lost(mut entry: Entry, error_code: &str, failure: Failure) -> Settlement {
         entry.error_code = Some(error_code.to_owned());
         entry.cost_source = CostSource::Unknown;
-        Settlement { state: State::Unknown, entry, result: Err(failure), cost_out_of_range: None }
+        Settlement {
+            state: State::Unknown,
+            entry,
+            result: Err(failure),
+            cost_out_of_range: None,
+            again: None,
+        }
     }
 
     fn from_answer(mut entry: Entry, http: &HttpAnswer, charges_beyond_tokens: bool) -> Settlement {
@@ -86,6 +95,7 @@ impl Settlement {
                     entry,
                     result: Ok(text.into_bytes()),
                     cost_out_of_range,
+                    again: None,
                 }
             }
             Outcome::Failed { error, answer } => {
@@ -94,16 +104,17 @@ impl Settlement {
                 // Before a provider is asked, nothing can have been charged; behind it, tools can.
                 let nothing_generated = entry.completion_tokens.unwrap_or(0) == 0
                     && (http.status < 500 || !charges_beyond_tokens);
-                if entry.cost_usd.is_none()
+                let not_billed = entry.cost_usd.is_none()
                     && cost_out_of_range.is_none()
                     && nothing_generated
-                    && error.surely_not_billed
-                {
+                    && error.surely_not_billed;
+                if not_billed {
                     entry.cost_usd = Some(Number::from(0));
                     entry.cost_source = CostSource::NotBilled;
                 }
                 let result = Err(error.failure);
-                Settlement { state: State::Failed, entry, result, cost_out_of_range }
+                let again = error.again.filter(|_| not_billed);
+                Settlement { state: State::Failed, entry, result, cost_out_of_range, again }
             }
             Outcome::Unreadable { why, answer } => {
                 let cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
@@ -112,7 +123,7 @@ impl Settlement {
                     Failure::new(FailureKind::BadUpstream, "OpenRouter's answer cannot be read")
                         .detail(why);
                 let result = Err(failure);
-                Settlement { state: State::Failed, entry, result, cost_out_of_range }
+                Settlement { state: State::Failed, entry, result, cost_out_of_range, again: None }
             }
         }
     }

@@ -14,6 +14,9 @@ pub struct Canned {
 #[derive(Default)]
 struct Shared {
     answer: Mutex<Vec<u8>>,
+    hold: AtomicBool,
+    /// Connections that are not answered.
+    held: Mutex<Vec<TcpStream>>,
     requests: AtomicUsize,
     over: AtomicBool,
 }
@@ -44,6 +47,11 @@ impl Canned {
     /// How many requests have come.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::Acquire)
+    }
+
+    /// From now on answers nothing, and keeps the connections open.
+    pub fn hold(&self) {
+        self.shared.hold.store(true, Ordering::Release);
     }
 
     /// From now on closes the connection after these bytes.
@@ -84,6 +92,10 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
     }
     reader.read_exact(&mut vec![0; length])?;
     shared.requests.fetch_add(1, Ordering::AcqRel);
+    if shared.hold.load(Ordering::Acquire) {
+        shared.held.lock().expect("the held").push(stream);
+        return Ok(());
+    }
     let answer = shared.answer.lock().expect("the answer").clone();
     stream.write_all(&answer)
 }

@@ -29,8 +29,10 @@ const CASES: [(&str, &str, &str, &str, bool); 17] = [
 
 #[test]
 fn every_status_has_its_sqlstate_and_its_row() {
-    let database = Database::new();
+    let database = Database::without_key();
+    database.set("hiems.max_attempts", "1");
     let mut client = database.admin();
+    client.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     let mut calls = Vec::new();
     for (status, sqlstate, words, ..) in CASES {
         let refusal = call(&mut client, &directives(&[("fake_status", status)])).refusal();
@@ -92,8 +94,10 @@ fn the_providers_own_words_are_in_the_detail() {
 
 #[test]
 fn the_seconds_to_wait_are_in_the_detail() {
-    let database = Database::new();
+    let database = Database::without_key();
+    database.set("hiems.max_attempts", "1");
     let mut client = database.admin();
+    client.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     for (status, sqlstate) in [("429", "PT429"), ("503", "PT503")] {
         let options = directives(&[("fake_status", status), ("fake_retry_after", "7")]);
         let refusal = call(&mut client, &options).refusal();

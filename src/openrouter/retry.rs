@@ -1,0 +1,51 @@
+//! When a call that was surely not billed is sent again.
+//!
+//! Only a 429 or 503 that came before anything was generated, and only within the caller's time: the
+//! Retry-After header rules, else the wait doubles from half a second.
+//! Source: OpenRouter's "Errors and debugging", "Limits" (openrouter.ai/docs).
+
+use std::time::Duration;
+
+/// OpenRouter would take the call later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Again {
+    /// How long it wants to be left alone, where it says so.
+    pub after: Option<Duration>,
+}
+
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+
+impl Again {
+    /// How long to wait before the next attempt, `attempts` having been made. `spread` (0 to 1) keeps
+    /// callers that were refused together from coming back together: up to a quarter more.
+    pub fn wait(self, attempts: u32, spread: f64) -> Duration {
+        let wait = self.after.unwrap_or_else(|| {
+            let doubled = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+            FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT)
+        });
+        wait.saturating_add(wait.min(LONGEST_WAIT).mul_f64(spread.clamp(0.0, 1.0) / 4.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_and_ends_at_its_longest() {
+        let waits: Vec<u128> =
+            (1..=6).map(|n| Again { after: None }.wait(n, 0.0).as_millis()).collect();
+        assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 8_000]);
+        assert_eq!(Again { after: None }.wait(u32::MAX, 1.0), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_the_provider_asks_for_is_never_cut_short() {
+        let again = Again { after: Some(Duration::from_secs(60)) };
+        assert_eq!(again.wait(1, 0.0), Duration::from_secs(60));
+        assert_eq!(again.wait(3, 1.0), Duration::from_secs(62));
+        let forever = Again { after: Some(Duration::MAX) };
+        assert_eq!(forever.wait(1, 1.0), Duration::MAX);
+    }
+}
