@@ -80,3 +80,7 @@ ALTER TABLE hiems.ai_usage_logs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_rows_and_readers ON hiems.ai_usage_logs FOR SELECT
     USING (principal = (SELECT hiems.current_principal())
            OR (SELECT hiems.has_level('reader')));
+-- The same of what is on its way: hiems.calls reads it with its reader's rights.
+CREATE POLICY own_rows_and_readers ON hiems_private.calls FOR SELECT
+    USING (principal = (SELECT hiems.current_principal())
+           OR (SELECT hiems.has_level('reader')));

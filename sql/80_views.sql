@@ -138,3 +138,22 @@ SELECT (created_at AT TIME ZONE (SELECT hiems.reporting_time_zone()))::date AS d
 FROM hiems.ai_usage_logs
 WHERE principal = (SELECT hiems.current_principal())
 GROUP BY 1;
+
+-- What is on its way: each caller sees its own calls, a reader all. The rights on the table beneath are
+-- in src/access.rs.
+CREATE VIEW hiems.calls WITH (security_invoker = true) AS
+SELECT id,
+       state,
+       created_at,
+       clock_timestamp() - created_at                           AS age,
+       settled_at,
+       entry ->> 'model_requested'                              AS model_requested,
+       entry ->> 'user_id'                                      AS user_id,
+       entry ->> 'use_case'                                     AS use_case,
+       entry ->> 'session_id'                                   AS session_id,
+       (entry ->> 'attempts')::integer                          AS attempts,
+       generation_id,
+       (entry ->> 'cost_usd')::numeric                          AS cost_usd,
+       caller_gone,
+       principal
+FROM hiems_private.calls;

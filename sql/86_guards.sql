@@ -28,3 +28,11 @@ $$;
 CREATE EVENT TRIGGER hiems_guard_tables ON ddl_command_end
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE RULE')
     EXECUTE FUNCTION hiems_private.guard_tables();
+
+-- DROP EXTENSION takes the ledger with it: hiems.allow_drop must be on. The library looks at it once it
+-- is loaded (src/pg/drop_guard.rs), and calling this loads it.
+CREATE FUNCTION hiems_private.guard_drop() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'hiems_guard_drop';
+CREATE EVENT TRIGGER hiems_guard_drop ON ddl_command_start
+    WHEN TAG IN ('DROP EXTENSION', 'DROP LANGUAGE', 'DROP OWNED', 'DROP SCHEMA')
+    EXECUTE FUNCTION hiems_private.guard_drop();

@@ -87,6 +87,7 @@ COMMENT ON INDEX hiems.ai_usage_logs_pkey IS 'No call is booked twice.';
 COMMENT ON INDEX hiems.ai_usage_logs_created_at IS 'For ranges of time.';
 COMMENT ON INDEX hiems.ai_usage_logs_principal IS 'For a caller''s own rows.';
 COMMENT ON INDEX hiems.ai_usage_logs_booked_xid IS 'For what was booked since a snapshot.';
+COMMENT ON POLICY own_rows_and_readers ON hiems_private.calls IS 'Each principal sees its own calls on their way, whoever has the level reader sees all.';
 COMMENT ON POLICY own_rows_and_readers ON hiems.ai_usage_logs IS 'Each principal sees its own rows, whoever has the level reader sees all.';
 COMMENT ON TRIGGER stamp ON hiems.ai_usage_logs IS 'Sets booked_xid, and booked_at where it is not set.';
 COMMENT ON TRIGGER append_only ON hiems.ai_usage_logs IS 'Refuses UPDATE, DELETE and TRUNCATE (42501).';
@@ -106,6 +107,7 @@ COMMENT ON VIEW hiems.usage_by_use_case IS 'By use case.';
 COMMENT ON VIEW hiems.usage_by_user IS 'By user.';
 COMMENT ON VIEW hiems.usage_daily IS 'By day in hiems.reporting_time_zone.';
 COMMENT ON VIEW hiems.model_statistics IS 'By model and provider: prices paid, speed, failures.';
+COMMENT ON VIEW hiems.calls IS 'Calls on their way: in flight, or answered and not yet in the ledger since the caller''s transaction is open. The caller''s own; a reader sees all.';
 COMMENT ON VIEW hiems.my_usage_totals IS 'The caller''s own calls, in one row.';
 COMMENT ON VIEW hiems.my_usage_by_model IS 'The caller''s own calls, by model.';
 COMMENT ON VIEW hiems.my_usage_daily IS 'The caller''s own calls, by day in hiems.reporting_time_zone.';
@@ -154,8 +156,25 @@ BEGIN
 END
 $$;
 
+COMMENT ON COLUMN hiems.calls.id IS 'The call''s id; its ledger row will have it.';
+COMMENT ON COLUMN hiems.calls.state IS '''sent'': in flight; ''answered'', ''failed'': ended, and in the ledger soon after the caller''s transaction is over; ''unknown'': sent, and no more is known.';
+COMMENT ON COLUMN hiems.calls.created_at IS 'When the call was made.';
+COMMENT ON COLUMN hiems.calls.age IS 'How long ago that was.';
+COMMENT ON COLUMN hiems.calls.settled_at IS 'When it ended; NULL while it is in flight.';
+COMMENT ON COLUMN hiems.calls.model_requested IS 'The model that was asked for.';
+COMMENT ON COLUMN hiems.calls.user_id IS 'The user.';
+COMMENT ON COLUMN hiems.calls.use_case IS 'The use case; NULL: unspecified.';
+COMMENT ON COLUMN hiems.calls.session_id IS 'The session_id; NULL: none was given.';
+COMMENT ON COLUMN hiems.calls.attempts IS 'How often it was sent.';
+COMMENT ON COLUMN hiems.calls.generation_id IS 'OpenRouter''s id of the generation, from the moment the headers came; NULL before.';
+COMMENT ON COLUMN hiems.calls.cost_usd IS 'What it cost, US dollars; NULL: not known, or not yet.';
+COMMENT ON COLUMN hiems.calls.caller_gone IS 'True once the caller was cancelled or died before it had read the answer.';
+COMMENT ON COLUMN hiems.calls.principal IS 'Who called: jwt:<sub> or role:<name>.';
+
 COMMENT ON FUNCTION hiems_private.stamp_ledger_row() IS 'Sets what every ledger row has of its own booking.';
 COMMENT ON FUNCTION hiems_private.refuse_ledger_change() IS 'Raises 42501: the ledger is append-only.';
 COMMENT ON FUNCTION hiems_private.notify_usage() IS 'Sends {"v":1,"count":n,"ids":[up to 100]} on channel hiems_usage, but where hiems.notify is off or the queue nearly full.';
 COMMENT ON FUNCTION hiems_private.guard_tables() IS 'Raises 42501 where somebody who is no superuser puts a trigger or a rule on a table of hiems.';
+COMMENT ON FUNCTION hiems_private.guard_drop() IS 'Loads the library, which refuses DROP EXTENSION hiems (55000) while hiems.allow_drop is off.';
+COMMENT ON EVENT TRIGGER hiems_guard_drop IS 'Keeps the ledger from going with DROP EXTENSION by mistake.';
 COMMENT ON EVENT TRIGGER hiems_guard_tables IS 'Keeps triggers and rules of others off the tables of hiems.';

@@ -115,6 +115,10 @@ const LEVELS_OF_ROLE: &str = "
     SELECT FROM hiems_private.access WHERE grantee_kind = 'role' AND grantee = $1";
 const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
 
+/// The tables that a view of schema hiems reads with its reader's rights. Without USAGE on their schema
+/// nobody can name them; row-level security decides what is seen.
+const BENEATH_VIEWS: &str = "hiems_private.calls";
+
 /// Gives `level` to a role or a token's user. Idempotent.
 pub fn grant(kind: GranteeKind, grantee: &str, level: Level) -> Result<(), Error> {
     if let GranteeKind::Role = kind {
@@ -157,6 +161,7 @@ pub fn revoke(grantee: &str, level: Option<Level>) -> Result<bool, Error> {
         for object in ["ALL FUNCTIONS", "ALL TABLES"] {
             spi::run_utility(&format!("REVOKE ALL ON {object} IN SCHEMA hiems FROM {role}"))?;
         }
+        spi::run_utility(&format!("REVOKE ALL ON {BENEATH_VIEWS} FROM {role}"))?;
         spi::run_utility(&format!("REVOKE ALL ON SCHEMA hiems FROM {role}"))?;
         let left = spi::query(LEVELS_OF_ROLE, &[grantee.into()], |_| Ok(()))?;
         if !left.is_empty() {
@@ -174,5 +179,6 @@ fn grant_privileges(role: &str) -> Result<(), Error> {
     spi::run_utility(&format!("GRANT USAGE ON SCHEMA hiems TO {role}"))?;
     spi::run_utility(&format!("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA hiems TO {role}"))?;
     spi::run_utility(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA hiems TO {role}"))?;
+    spi::run_utility(&format!("GRANT SELECT ON {BENEATH_VIEWS} TO {role}"))?;
     Ok(())
 }

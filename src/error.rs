@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::openrouter::request::BadRequest;
 use crate::pg::report::{self, Report};
+use crate::settings;
 
 #[derive(Debug, Error)]
 pub enum Error {
@@ -43,6 +44,10 @@ pub enum Error {
     /// Somebody put a trigger on the ledger (55000).
     #[error("the ledger has a trigger that is not hiems's own")]
     ForeignTrigger { name: String, call: Option<uuid::Uuid> },
+
+    /// DROP EXTENSION while `hiems.allow_drop` is off (55000).
+    #[error("dropping hiems would delete its ledger")]
+    DropRefused,
 
     /// Not built yet (0A000).
     #[error("{0} is not supported yet")]
@@ -96,7 +101,7 @@ impl Error {
             Error::MissingLevel { .. } | Error::OtherUser => "42501",
             Error::ReadOnly => "25006",
             Error::Standby | Error::Isolation | Error::NotSupported(_) => "0A000",
-            Error::ForeignTrigger { .. } => "55000",
+            Error::ForeignTrigger { .. } | Error::DropRefused => "55000",
             Error::RequestTooLarge { .. } => "PT413",
             Error::NoSuchKey(_) => "PT404",
             Error::NoWorkerSlot | Error::GatewayDown { .. } | Error::GatewayVersion => "PT503",
@@ -133,6 +138,9 @@ impl Error {
             Error::RequestTooLarge { bytes, limit } => {
                 Some(format!("It has {bytes} bytes, and may have {limit}."))
             }
+            Error::DropRefused => Some(
+                "The ledger, the stored keys, levels and rates go with the extension.".to_owned(),
+            ),
             Error::Isolation => Some(
                 "A serialization failure would make some clients run the paid call again."
                     .to_owned(),
@@ -174,6 +182,9 @@ impl Error {
             Error::Isolation => "SET default_transaction_isolation TO 'read committed'.",
             Error::NotSupported(_) => "Leave it out.",
             Error::ForeignTrigger { .. } => "Drop it; what was called meanwhile is booked then.",
+            Error::DropRefused => {
+                "Dump what has to stay; then a superuser says SET hiems.allow_drop = on."
+            }
             Error::NoSuchKey(_) => "Store one with hiems.set_api_key().",
             Error::NoWorkerSlot => "Raise max_worker_processes and restart PostgreSQL.",
             Error::GatewayDown { .. } => "The server log says why.",
@@ -198,5 +209,12 @@ pub fn or_raise<T>(result: Result<T, Error>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => report::raise(error.into_report()),
+    }
+}
+
+/// Asked before DROP EXTENSION: raises where `hiems.allow_drop` is off.
+pub fn refuse_drop() {
+    if !settings::allow_drop() {
+        report::raise(Error::DropRefused.into_report());
     }
 }

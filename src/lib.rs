@@ -45,4 +45,5 @@ pgrx::pg_module_magic!(name, version);
 extern "C-unwind" fn _PG_init() {
     pg::session::disable_backtraces();
     settings::define();
+    pg::drop_guard::install(error::refuse_drop);
 }

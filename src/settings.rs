@@ -44,6 +44,7 @@ static APP_URL: Text = Text::new(None);
 static APP_TITLE: Text = Text::new(None);
 static APP_CATEGORIES: Text = Text::new(None);
 static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::Commit);
+static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REPORTING_TIME_ZONE: Text = Text::new(None);
 static DEFAULT_MODEL: Text = Text::new(None);
 static USE_CASE: Text = Text::new(None);
@@ -225,6 +226,14 @@ pub fn define() {
         GucContext::Suset,
         none,
     );
+    GucRegistry::define_bool_guc(
+        c"hiems.allow_drop",
+        c"Whether DROP EXTENSION hiems is let through.",
+        c"The ledger and the stored keys go with it.",
+        &ALLOW_DROP,
+        GucContext::Suset,
+        none,
+    );
     session::reserve_prefix();
 }
 
@@ -272,6 +281,11 @@ impl GatewaySettings {
             app_categories: value(&APP_CATEGORIES),
         }
     }
+}
+
+/// `hiems.allow_drop`.
+pub fn allow_drop() -> bool {
+    ALLOW_DROP.get()
 }
 
 /// `hiems.max_request_bytes`.

@@ -4,6 +4,7 @@
 
 pub mod arguments;
 pub mod background;
+pub mod drop_guard;
 pub mod identity;
 pub mod interrupts;
 pub mod limits;

@@ -1,5 +1,7 @@
 //! The views say exactly what the ledger and the bill say.
 
+#[path = "views/calls.rs"]
+mod calls;
 #[path = "views/days.rs"]
 mod days;
 #[path = "views/edges.rs"]

@@ -150,7 +150,7 @@ fn objects_planted_before_the_installation_change_nothing() {
     let mut admin = database.admin();
     admin
         .batch_execute(&format!(
-            "DROP EXTENSION hiems;
+            "SET hiems.allow_drop = on; DROP EXTENSION hiems;
              GRANT ALL ON SCHEMA public TO {role};
              GRANT CREATE ON DATABASE {name} TO {role}"
         ))

@@ -16,7 +16,7 @@ fn the_extension_is_dropped_and_made_again() {
     for _ in 0..3 {
         database
             .admin()
-            .batch_execute("DROP EXTENSION hiems")
+            .batch_execute("SET hiems.allow_drop = on; DROP EXTENSION hiems")
             .expect("it is dropped, with its gateway at work and rights given");
         let left = database
             .text("SELECT count(*)::text FROM pg_namespace WHERE nspname LIKE 'hiems%'", &[]);
@@ -42,7 +42,7 @@ fn somebody_else_s_schema_is_not_taken_over() {
         let mut admin = database.admin();
         admin
             .batch_execute(&format!(
-                "DROP EXTENSION hiems; CREATE SCHEMA {schema} AUTHORIZATION {squatter}"
+                "SET hiems.allow_drop = on; DROP EXTENSION hiems; CREATE SCHEMA {schema} AUTHORIZATION {squatter}"
             ))
             .expect("a schema");
         let refusal = admin.batch_execute("CREATE EXTENSION hiems").refusal();
@@ -66,7 +66,7 @@ fn only_a_superuser_installs_it() {
     database
         .admin()
         .batch_execute(&format!(
-            "DROP EXTENSION hiems; ALTER DATABASE {} OWNER TO {owner}",
+            "SET hiems.allow_drop = on; DROP EXTENSION hiems; ALTER DATABASE {} OWNER TO {owner}",
             database.name
         ))
         .expect("an owner");
