@@ -29,8 +29,8 @@ fn each_sees_its_own_calls_on_their_way_and_a_reader_all() {
 
     let of_ada = ("sent".to_owned(), format!("role:{ada}"));
     let of_bob = ("answered".to_owned(), format!("role:{bob}"));
-    assert_eq!(seen(&database, &ada), [of_ada.clone()]);
-    assert_eq!(seen(&database, &bob), [of_bob.clone()]);
+    assert_eq!(seen(&database, &ada), std::slice::from_ref(&of_ada));
+    assert_eq!(seen(&database, &bob), std::slice::from_ref(&of_bob));
     assert_eq!(seen(&database, &reader), [of_ada, of_bob]);
 
     wait_until("the generation's id is there", Duration::from_secs(30), || {
