@@ -11,6 +11,9 @@ CREATE TABLE hiems_private.calls (
     system_identifier bigint NOT NULL,
     -- True once the caller was cancelled or died before it had read the answer.
     caller_gone       boolean NOT NULL DEFAULT false,
+    -- Set where the caller could not book it, since the ledger was locked: the innermost transaction
+    -- that it ran in.
+    deferred_xid      xid8,
     generation_id     text,
     principal         text NOT NULL,
     -- The ledger row to be, as far as it is known.

@@ -36,6 +36,7 @@ COMMENT ON COLUMN hiems_private.calls.settled_at IS 'When its end was committed;
 COMMENT ON COLUMN hiems_private.calls.caller_xid IS 'The caller''s top-level transaction.';
 COMMENT ON COLUMN hiems_private.calls.system_identifier IS 'The cluster that transaction ran in: after a restore it is another one, and the caller gone.';
 COMMENT ON COLUMN hiems_private.calls.caller_gone IS 'True once the caller was cancelled or died before it had read the answer.';
+COMMENT ON COLUMN hiems_private.calls.deferred_xid IS 'The innermost transaction of a caller that left the booking to the gateway, since the ledger was locked; else NULL.';
 COMMENT ON COLUMN hiems_private.calls.generation_id IS 'OpenRouter''s id of the generation, from the moment the headers came; NULL before.';
 COMMENT ON COLUMN hiems_private.calls.principal IS 'Who called: jwt:<sub> or role:<name>.';
 COMMENT ON COLUMN hiems_private.calls.entry IS 'The ledger row to be, by column name, as far as it is known.';

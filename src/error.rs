@@ -4,6 +4,9 @@
 //! a transaction again for ever, each time with a paid call. What the provider said goes to DETAIL,
 //! never into the message.
 
+use pgrx::PgLogLevel;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::PgSqlErrorCode;
 use thiserror::Error;
 
 use crate::openrouter::failure::{Failure, FailureKind};
@@ -217,4 +220,16 @@ pub fn refuse_drop() {
     if !settings::allow_drop() {
         report::raise(Error::DropRefused.into_report());
     }
+}
+
+/// Tells the caller that its ledger row comes later.
+pub fn warn_deferred(call: uuid::Uuid) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        "the ledger is locked: the call is booked when it is free",
+        "warn_deferred",
+    )
+    .set_detail(format!("call {call}"))
+    .set_hint("Look who holds the lock: pg_locks, or a VACUUM FULL or REINDEX that runs.")
+    .report(PgLogLevel::WARNING);
 }

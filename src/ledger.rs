@@ -6,7 +6,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::pg::spi;
+use crate::pg::{lock, spi};
 
 /// A ledger row, by the names of its columns. What is None is NULL: not known, or not said.
 ///
@@ -96,9 +96,6 @@ const FOREIGN_TRIGGER: &str = "
                            WHERE p.pronamespace = 'hiems_private'::regnamespace)
     LIMIT 1";
 
-// So that none can be put there between the look and the insert.
-const LOCK: &str = "LOCK TABLE hiems.ai_usage_logs IN ROW EXCLUSIVE MODE";
-
 /// The name of a trigger on the ledger that is not hiems's own. Nothing may be written while there is
 /// one.
 pub fn foreign_trigger() -> SpiResult<Option<String>> {
@@ -106,11 +103,17 @@ pub fn foreign_trigger() -> SpiResult<Option<String>> {
     Ok(found.into_iter().flatten().next())
 }
 
-/// As [`foreign_trigger`], as things are now and stay until the end of this transaction.
-pub fn foreign_trigger_locked() -> SpiResult<Option<String>> {
-    spi::execute(LOCK, &[])?;
+/// As [`foreign_trigger`], as things are now: behind [`try_lock`] they stay so until the end of this
+/// transaction.
+pub fn foreign_trigger_now() -> SpiResult<Option<String>> {
     let found = spi::query(FOREIGN_TRIGGER, &[], |row| row.get::<String>(1))?;
     Ok(found.into_iter().flatten().next())
+}
+
+/// True once this transaction may write to the ledger: nobody's LOCK TABLE, VACUUM FULL or REINDEX is in
+/// the way.
+pub fn try_lock() -> bool {
+    lock::try_lock_for_writing(c"hiems", c"ai_usage_logs")
 }
 
 /// Books a call in the caller's own transaction; `entry` is the JSON that the gateway settled.
@@ -126,6 +129,9 @@ const BOOK_FINISHED: &str = "
         SELECT c.id, c.entry || jsonb_build_object('outcome', CASE
                    WHEN c.state = 'unknown' THEN 'unknown'
                    WHEN c.state = 'failed' THEN 'failed'
+                   WHEN c.system_identifier = $1 AND c.deferred_xid IS NOT NULL
+                       THEN CASE pg_xact_status(c.deferred_xid)
+                                WHEN 'committed' THEN 'committed' ELSE 'rolled_back' END
                    WHEN c.caller_gone THEN 'cancelled'
                    ELSE 'rolled_back' END) AS entry
         FROM hiems_private.calls AS c

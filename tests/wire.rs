@@ -20,6 +20,8 @@ mod isolation;
 mod keys;
 #[path = "wire/ledger.rs"]
 mod ledger;
+#[path = "wire/locks.rs"]
+mod locks;
 #[path = "wire/rates.rs"]
 mod rates;
 #[path = "wire/readme.rs"]

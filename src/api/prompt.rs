@@ -1,18 +1,20 @@
 //! The synchronous call.
 
+use std::time::{Duration, Instant};
+
 use pgrx::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::caller::{self, Caller};
-use crate::error::{Error, or_raise};
+use crate::error::{self, Error, or_raise};
 use crate::gateway::protocol::Submit;
 use crate::gateway::{self, Answered};
 use crate::ledger::{self, Entry};
 use crate::openrouter::request::ChatRequest;
 use crate::pg::arguments::Jsonb;
-use crate::pg::{session, xact};
+use crate::pg::{interrupts, session, wait, xact};
 use crate::settings;
 
 /// Calls a model through OpenRouter, books the call in `hiems.ai_usage_logs` in the caller's
@@ -127,10 +129,37 @@ fn call(prompt: Prompt) -> Result<Jsonb, Error> {
     refuse_trigger(ledger::foreign_trigger()?, None)?;
     let id = submit.entry.id;
     let Answered { entry, body } = gateway::submit(submit, body.as_bytes())?;
-    refuse_trigger(ledger::foreign_trigger_locked()?, Some(id))?;
-    ledger::book(&entry)?;
+    if lock_ledger() || !defer(id)? {
+        refuse_trigger(ledger::foreign_trigger_now()?, Some(id))?;
+        ledger::book(&entry)?;
+    }
     // The gateway has made it fit; UTF-8 it is by then.
     Ok(Jsonb(String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// How long somebody's lock on the ledger is waited for before the gateway is asked to book.
+const LEDGER_PATIENCE: Duration = Duration::from_millis(100);
+
+/// True once the ledger can be written to. The wait can be cancelled.
+fn lock_ledger() -> bool {
+    let deadline = Instant::now() + LEDGER_PATIENCE;
+    while !ledger::try_lock() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        wait::wait_for_latch(Duration::from_millis(10));
+        interrupts::check();
+    }
+    true
+}
+
+/// Leaves the booking to the gateway: an answer that was paid for does not wait for a VACUUM FULL.
+fn defer(call: Uuid) -> Result<bool, Error> {
+    let told = gateway::defer(call, xact::innermost_xid())?;
+    if told {
+        error::warn_deferred(call);
+    }
+    Ok(told)
 }
 
 fn refuse_trigger(foreign: Option<String>, call: Option<Uuid>) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::connection::{Broken, Connection};
@@ -45,6 +46,21 @@ pub fn submit(submit: Submit, body: &[u8]) -> Result<Answered, Error> {
         (Reply::Refused(failure), _) => Err(Error::Call { failure, call: None }),
         _ => Err(Error::Internal("the gateway gave an answer to another question".to_owned())),
     }
+}
+
+/// Leaves the booking of an answered call to the gateway, since the ledger is locked: it is booked if
+/// the transaction `xid` commits. False where the gateway cannot be told.
+pub fn defer(call: Uuid, xid: u64) -> Result<bool, Error> {
+    // The connection of the call: a gateway that is gone has nothing to be told.
+    let Some(mut connection) = KEPT.take() else { return Ok(false) };
+    let told = connection
+        .send(&Request::Defer { call, xid }, &[])
+        .and_then(|()| connection.receive())
+        .is_ok_and(|(reply, _)| matches!(reply, Reply::Deferred));
+    if told {
+        KEPT.set(Some(connection));
+    }
+    Ok(told)
 }
 
 /// Has a key sealed; it goes no further than the gateway's memory.

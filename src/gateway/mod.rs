@@ -5,4 +5,4 @@ mod connection;
 pub mod protocol;
 mod start;
 
-pub use client::{Answered, seal, submit};
+pub use client::{Answered, defer, seal, submit};

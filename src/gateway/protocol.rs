@@ -14,7 +14,7 @@ use crate::openrouter::failure::Failure;
 
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.
-pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x02";
+pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x03";
 
 /// Bytes before the header.
 pub const PREFIX: usize = 8;
@@ -51,6 +51,8 @@ pub enum Request {
     Submit(Box<Submit>),
     /// The answer was read: the caller is no longer waiting.
     Received,
+    /// The ledger is locked: the gateway shall book this call, if the transaction `xid` commits.
+    Defer { call: Uuid, xid: u64 },
     /// Seal a key; the body is the key.
     Seal(SealRequest),
 }
@@ -88,6 +90,8 @@ pub enum Reply {
     /// This gateway leaves, and has not looked at what was sent on this connection since its last
     /// reply: it may be sent again, to the next gateway.
     Leaving,
+    /// The call will be booked.
+    Deferred,
     /// A sealed key.
     Sealed(SealedKey),
 }

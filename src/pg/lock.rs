@@ -1,5 +1,7 @@
 //! Heavyweight locks of hiems's own, which no user can take.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 
 /// An advisory lock class apart from the two that SQL's pg_advisory_lock uses (1 and 2).
@@ -57,5 +59,17 @@ pub fn database_is_wanted() -> bool {
             pg_sys::LockRelease(&tag, mode, false);
         }
         !taken
+    }
+}
+
+/// Takes the lock that writing to a table needs, until the end of this transaction; false where that
+/// would have to wait for somebody's LOCK TABLE, VACUUM FULL or REINDEX, or where there is no such table.
+pub fn try_lock_for_writing(schema: &CStr, table: &CStr) -> bool {
+    // SAFETY: looks in the catalog, and asks without waiting.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        let table = pg_sys::get_relname_relid(table.as_ptr(), schema);
+        table != pg_sys::InvalidOid
+            && pg_sys::ConditionalLockRelationOid(table, pg_sys::RowExclusiveLock as i32)
     }
 }

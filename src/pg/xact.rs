@@ -4,13 +4,19 @@ use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
-use pgrx::spi::SpiResult;
 
 /// The caller's top-level transaction id, 64 bits; assigned if it has none yet. An error where
 /// writing is not allowed: ask [`is_read_only`] first.
 pub fn top_level_xid() -> u64 {
     // SAFETY: called inside a transaction.
     unsafe { pg_sys::GetTopFullTransactionId().value }
+}
+
+/// The id of the innermost transaction that this statement runs in, 64 bits: a savepoint's, or the
+/// top-level one's.
+pub fn innermost_xid() -> u64 {
+    // SAFETY: called inside a transaction.
+    unsafe { pg_sys::GetCurrentFullTransactionId().value }
 }
 
 /// True in a READ ONLY transaction.
@@ -45,9 +51,22 @@ pub struct Aborted {
     pub message: String,
 }
 
+impl Aborted {
+    /// A lock that was asked for without waiting, and not given.
+    pub fn by_lock() -> Aborted {
+        Aborted { lock_not_available: true, message: "a lock is not available".to_owned() }
+    }
+}
+
+impl From<pgrx::spi::Error> for Aborted {
+    fn from(error: pgrx::spi::Error) -> Aborted {
+        Aborted { lock_not_available: false, message: error.to_string() }
+    }
+}
+
 /// Runs `body` in a transaction of this process's own and commits it. An error, returned or raised,
 /// aborts it and comes back as a value; nothing is thrown.
-pub fn transaction<R>(body: impl FnOnce() -> SpiResult<R>) -> Result<R, Aborted> {
+pub fn transaction<R, E: Into<Aborted>>(body: impl FnOnce() -> Result<R, E>) -> Result<R, Aborted> {
     let attempt = AssertUnwindSafe(|| {
         // SAFETY: this process is in no transaction; the snapshot is popped before the commit.
         unsafe {
@@ -67,7 +86,7 @@ pub fn transaction<R>(body: impl FnOnce() -> SpiResult<R>) -> Result<R, Aborted>
             Err(error) => {
                 // SAFETY: the abort takes the snapshot with it.
                 unsafe { pg_sys::AbortCurrentTransaction() }
-                Err(Aborted { lock_not_available: false, message: error.to_string() })
+                Err(error.into())
             }
         }
     });

@@ -12,22 +12,33 @@ use uuid::Uuid;
 use super::admission::Keyring;
 use super::call;
 use super::events::{Admission, Event, Go};
-use super::journal::{self, Intent};
+use super::journal::{self, Ended, Intent};
 use super::settlement::Settlement;
+use super::spill::{Record, Spill};
 use crate::gateway::protocol::Submit;
 use crate::openrouter::failure::{Failure, FailureKind};
+use crate::pg::xact::Aborted;
 
 type Asked<T> = oneshot::Sender<T>;
 
 #[derive(Default)]
 pub struct Batch {
     intents: Vec<(Box<Submit>, Asked<Admission>)>,
+    /// Intents that are durable in the spill, and whose callers have been told.
+    spilled: Vec<Intent>,
     generations: Vec<(Uuid, String)>,
     oldest_generation: Option<Instant>,
     again: Vec<(Uuid, i32, Asked<()>)>,
-    settlements: Vec<(Box<Settlement>, Asked<String>)>,
+    settlements: Vec<Ending>,
+    deferred: Vec<(Uuid, u64, Option<Asked<()>>)>,
     gone: Vec<Uuid>,
     unsent: Vec<Uuid>,
+}
+
+struct Ending {
+    settlement: Box<Settlement>,
+    /// None once the caller has been told: it is durable in the spill.
+    done: Option<Asked<String>>,
 }
 
 /// What a commit gave, to be told once it is durable.
@@ -35,6 +46,15 @@ pub struct Batch {
 pub struct Committed {
     go: Vec<Admission>,
     entries: HashMap<Uuid, String>,
+}
+
+/// What must hold for calls to be sent.
+pub struct Conditions<'a> {
+    pub keyring: &'a mut Keyring,
+    pub system_identifier: i64,
+    pub time_zone: &'a str,
+    /// How many more calls may be sent.
+    pub room: usize,
 }
 
 impl Batch {
@@ -54,9 +74,10 @@ impl Batch {
             Event::Settle { settlement, done } => {
                 // It holds the generation's id itself.
                 self.forget_generation(settlement.entry.id);
-                self.settlements.push((settlement, done));
+                self.settlements.push(Ending { settlement, done: Some(done) });
             }
             Event::Unsent { call } => self.unsent.push(call),
+            Event::Defer { call, xid, done } => self.deferred.push((call, xid, Some(done))),
             Event::CallerGone { call } => self.gone.push(call),
             Event::Seal { request, key, done } => {
                 // A backend that no longer waits needs no answer.
@@ -80,8 +101,10 @@ impl Batch {
     /// True if somebody waits for the commit.
     pub fn is_urgent(&self) -> bool {
         !(self.intents.is_empty()
+            && self.spilled.is_empty()
             && self.again.is_empty()
             && self.settlements.is_empty()
+            && self.deferred.is_empty()
             && self.gone.is_empty()
             && self.unsent.is_empty())
     }
@@ -93,37 +116,52 @@ impl Batch {
     /// Puts what could not be committed before what has come since.
     pub fn prepend(&mut self, mut earlier: Batch) {
         earlier.intents.append(&mut self.intents);
+        earlier.spilled.append(&mut self.spilled);
         earlier.generations.append(&mut self.generations);
         earlier.oldest_generation = earlier.oldest_generation.or(self.oldest_generation);
         earlier.again.append(&mut self.again);
         earlier.settlements.append(&mut self.settlements);
+        earlier.deferred.append(&mut self.deferred);
         earlier.gone.append(&mut self.gone);
         earlier.unsent.append(&mut self.unsent);
         *self = earlier;
     }
 
-    /// Writes everything in the current transaction. `room`: how many more calls may be sent.
-    pub fn write(
-        &self,
-        keyring: &mut Keyring,
-        system_identifier: i64,
-        time_zone: &str,
-        room: usize,
-    ) -> SpiResult<Committed> {
+    /// Writes everything to the journal, in the current transaction.
+    pub fn write(&self, conditions: Conditions) -> Result<Committed, Aborted> {
+        let (system, time_zone) = (conditions.system_identifier, conditions.time_zone);
+        if !journal::try_lock() {
+            return Err(Aborted::by_lock());
+        }
+        let (go, intents) = self.admit(conditions)?;
+        let intents: Vec<&Intent> = self.spilled.iter().chain(&intents).collect();
+        journal::insert(&intents, system)?;
+        journal::set_generations(&self.generations)?;
+        journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
+        let entries = journal::settle(&self.ended(), time_zone)?.into_iter().collect();
+        let deferred: Vec<_> = self.deferred.iter().map(|(call, xid, _)| (*call, *xid)).collect();
+        journal::defer(&deferred)?;
+        journal::callers_gone(&self.gone)?;
+        journal::forget(&self.unsent)?;
+        Ok(Committed { go, entries })
+    }
+
+    /// Whether each call may be sent, and the intents of those that may.
+    fn admit(&self, conditions: Conditions) -> SpiResult<(Vec<Admission>, Vec<Intent>)> {
         let created_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
         let mut keys: HashMap<&str, Result<HeaderValue, Failure>> = HashMap::new();
-        let mut committed = Committed::default();
+        let mut go = Vec::new();
         let mut intents = Vec::new();
         for (submit, _) in &self.intents {
             let entry = &submit.entry;
             if !keys.contains_key(entry.key_name.as_str()) {
-                let key = keyring.authorization(&entry.key_name)?;
+                let key = conditions.keyring.authorization(&entry.key_name)?;
                 keys.insert(&entry.key_name, key);
             }
             let key = &keys[entry.key_name.as_str()];
-            committed.go.push(match key {
+            go.push(match key {
                 Err(failure) => Err(failure.clone()),
-                Ok(_) if intents.len() >= room => Err(too_many()),
+                Ok(_) if intents.len() >= conditions.room => Err(too_many()),
                 Ok(authorization) => {
                     intents.push(Intent {
                         id: entry.id,
@@ -137,14 +175,81 @@ impl Batch {
                 }
             });
         }
-        journal::insert(&intents, system_identifier)?;
-        journal::set_generations(&self.generations)?;
-        journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
-        let settlements: Vec<&Settlement> = self.settlements.iter().map(|(s, _)| &**s).collect();
-        committed.entries = journal::settle(&settlements, time_zone)?.into_iter().collect();
-        journal::callers_gone(&self.gone)?;
-        journal::forget(&self.unsent)?;
-        Ok(committed)
+        Ok((go, intents))
+    }
+
+    fn ended(&self) -> Vec<Ended<'_>> {
+        self.settlements.iter().map(|e| (e.settlement.state, &e.settlement.entry)).collect()
+    }
+
+    /// Where the journal is locked: makes durable in the spill what callers wait for, and tells them. It
+    /// all stays in the batch, for the journal. The current transaction only reads.
+    pub fn spill(&mut self, spill: &Spill, conditions: Conditions) -> Result<(), Aborted> {
+        let time_zone = conditions.time_zone;
+        let (go, mut intents) = self.admit(conditions)?;
+        let waiting: Vec<Ended> = self
+            .settlements
+            .iter()
+            .filter(|ending| ending.done.is_some())
+            .map(|ending| (ending.settlement.state, &ending.settlement.entry))
+            .collect();
+        let mut rows: HashMap<Uuid, String> = match waiting.is_empty() {
+            true => HashMap::new(),
+            false => journal::ledger_rows(&waiting, time_zone)?.into_iter().collect(),
+        };
+        let generations = self.generations.iter();
+        let records: Vec<Record> = intents
+            .iter()
+            .map(|intent| Record::Intent(Box::new(intent.clone())))
+            .chain(generations.map(|(call, id)| Record::Generation(*call, id.clone())))
+            .chain(self.deferred.iter().map(|(call, xid, _)| Record::Deferred(*call, *xid)))
+            .chain(waiting.iter().map(|(state, e)| Record::Ended(*state, Box::new((*e).clone()))))
+            .collect();
+        if !records.is_empty() {
+            spill.append(&records).map_err(|error| Aborted {
+                lock_not_available: false,
+                message: format!("the spill cannot be written: {error}"),
+            })?;
+        }
+        self.spilled.append(&mut intents);
+        for ((_, done), go) in self.intents.drain(..).zip(go) {
+            let _ = done.send(go);
+        }
+        for ending in &mut self.settlements {
+            if let Some(row) = rows.remove(&ending.settlement.entry.id)
+                && let Some(done) = ending.done.take()
+            {
+                let _ = done.send(row);
+            }
+        }
+        for done in self.deferred.iter_mut().filter_map(|(_, _, done)| done.take()) {
+            let _ = done.send(());
+        }
+        // The answer that they have stands: nothing is sent again while its number cannot be written.
+        self.again.clear();
+        Ok(())
+    }
+
+    /// True if callers wait for something that the spill can make durable.
+    pub fn keeps_callers_waiting(&self) -> bool {
+        !self.intents.is_empty()
+            || !self.again.is_empty()
+            || self.settlements.iter().any(|ending| ending.done.is_some())
+            || self.deferred.iter().any(|(_, _, done)| done.is_some())
+    }
+
+    /// True if something of it is in the spill, too.
+    pub fn is_in_spill(&self) -> bool {
+        !self.spilled.is_empty()
+            || self.settlements.iter().any(|ending| ending.done.is_none())
+            || self.deferred.iter().any(|(_, _, done)| done.is_none())
+    }
+
+    /// The calls of which something is not written yet.
+    pub fn calls(&self) -> impl Iterator<Item = Uuid> {
+        let ended = self.settlements.iter().map(|ending| ending.settlement.entry.id);
+        let deferred = self.deferred.iter().map(|(call, ..)| *call);
+        ended.chain(deferred).chain(self.gone.iter().copied()).chain(self.unsent.iter().copied())
     }
 
     /// Tells everybody who waits that their part is durable.
@@ -156,10 +261,15 @@ impl Batch {
         for (_, _, done) in self.again {
             let _ = done.send(());
         }
-        for (settlement, done) in self.settlements {
-            if let Some(entry) = committed.entries.remove(&settlement.entry.id) {
+        for Ending { settlement, done } in self.settlements {
+            if let Some(entry) = committed.entries.remove(&settlement.entry.id)
+                && let Some(done) = done
+            {
                 let _ = done.send(entry);
             }
+        }
+        for done in self.deferred.into_iter().filter_map(|(_, _, done)| done) {
+            let _ = done.send(());
         }
     }
 
@@ -171,27 +281,34 @@ impl Batch {
     /// Each settlement by itself, and then the rest: so that what cannot be written holds up nothing
     /// else. One batch alone where there is nothing to part.
     pub fn part(mut self) -> Vec<Batch> {
-        let mut parts: Vec<Batch> = std::mem::take(&mut self.settlements)
-            .into_iter()
-            .map(|settlement| Batch { settlements: vec![settlement], ..Batch::default() })
-            .collect();
+        let mut parts = Vec::new();
+        if !self.spilled.is_empty() {
+            let spilled = std::mem::take(&mut self.spilled);
+            parts.push(Batch { spilled, ..Batch::default() });
+        }
+        parts.extend(
+            std::mem::take(&mut self.settlements)
+                .into_iter()
+                .map(|ending| Batch { settlements: vec![ending], ..Batch::default() }),
+        );
         if !self.is_empty() {
             parts.push(self);
         }
         parts
     }
 
-    /// What is not written yet of calls that have ended: for the log, if it never will be.
+    /// What is not durable yet of calls that have ended: for the log, if it never will be.
     pub fn unwritten(&self) -> impl Iterator<Item = String> {
-        self.settlements.iter().map(|(settlement, _)| describe(settlement))
+        let lost = self.settlements.iter().filter(|ending| ending.done.is_some());
+        lost.map(|ending| describe(&ending.settlement))
     }
 
     /// The calls that have ended and were not found in the journal.
     pub fn not_in_journal(&self, committed: &Committed) -> impl Iterator<Item = String> {
         self.settlements
             .iter()
-            .filter(|(settlement, _)| !committed.entries.contains_key(&settlement.entry.id))
-            .map(|(settlement, _)| describe(settlement))
+            .filter(|ending| !committed.entries.contains_key(&ending.settlement.entry.id))
+            .map(|ending| describe(&ending.settlement))
     }
 
     /// Refuses the calls that wait to be sent: the journal cannot take them. Those that wait to be sent
@@ -208,7 +325,8 @@ impl Batch {
     pub fn costs_out_of_range(&self) -> impl Iterator<Item = (Uuid, &str)> {
         self.settlements
             .iter()
-            .filter_map(|(s, _)| Some((s.entry.id, s.cost_out_of_range.as_deref()?)))
+            .map(|ending| &ending.settlement)
+            .filter_map(|s| Some((s.entry.id, s.cost_out_of_range.as_deref()?)))
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Event {
     Again { call: Uuid, attempts: i32, done: oneshot::Sender<()> },
     /// Nothing was sent: forget the intent.
     Unsent { call: Uuid },
+    /// The caller leaves the booking to the sweep: the ledger is locked.
+    Defer { call: Uuid, xid: u64, done: oneshot::Sender<()> },
     /// The caller went before it had read the answer.
     CallerGone { call: Uuid },
     /// Seal a key.

@@ -1,6 +1,9 @@
 //! The main loop: takes what tokio's threads ask for, commits it many calls at a time, books what
 //! callers left, and leaves when there is nothing to do.
 
+mod commit;
+mod sweep;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,25 +11,20 @@ use pgrx::{log, warning};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use super::batch::{Batch, Committed};
+use super::batch::Batch;
 use super::events::{self, Inbox};
 use super::server::{self, Shared};
+use super::spill::Spill;
 use super::{admission::Keyring, journal};
 use crate::gateway::protocol::Files;
-use crate::ledger;
 use crate::openrouter::client::{App, ClientOptions, OpenRouter};
 use crate::pg::wait::{Interest, WaitSet};
-use crate::pg::xact::{self, Aborted};
-use crate::pg::{background, interrupts, lock, session};
-use crate::settings::{self, GatewaySettings};
+use crate::pg::xact;
+use crate::pg::{background, identity, interrupts, session};
+use crate::settings::GatewaySettings;
 
 /// How often the sweep looks for what callers left, and the house is kept.
 const TICK: Duration = Duration::from_millis(500);
-/// How long a generation's id may wait for a commit that goes anyway.
-const GENERATION_DELAY: Duration = Duration::from_millis(10);
-/// How long to wait after a batch that somebody's lock held up, or that failed for another reason.
-const LOCK_DELAY: Duration = Duration::from_millis(50);
-const FAILURE_DELAY: Duration = Duration::from_secs(1);
 /// How long calls in flight are waited for when the gateway is told to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -39,6 +37,13 @@ pub struct Gateway {
     settings: GatewaySettings,
     keyring: Keyring,
     system_identifier: i64,
+    /// True once what an earlier gateway left is in the journal.
+    recovered: bool,
+    /// Where calls are made durable while the journal is locked, and whether anything is in there.
+    spill: Spill,
+    has_spilled: bool,
+    /// Since when the journal has been locked.
+    locked_since: Option<Instant>,
     /// What is to be committed.
     batch: Batch,
     /// What could not be written, though nobody's lock was in the way: tried again now and then, and
@@ -60,17 +65,11 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway that listens. The error says why there is none.
     pub fn start(runtime: &Runtime, files: &Files) -> Result<Gateway, String> {
-        let installed = xact::transaction(|| {
-            if !journal::is_installed()? {
-                return Ok(false);
-            }
-            journal::recover().map(|()| true)
-        });
-        match installed {
-            Ok(true) => {}
-            Ok(false) => return Err("the extension is not installed".to_owned()),
-            Err(aborted) => return Err(aborted.message),
-        }
+        let extension = xact::transaction(journal::extension)
+            .map_err(|aborted| aborted.message)?
+            .ok_or("the extension is not installed")?;
+        let spill = Spill::of(identity::database_oid(), extension)
+            .map_err(|error| format!("what an earlier gateway spilled: {error}"))?;
         let settings = GatewaySettings::read();
         let (outbox, inbox) = events::channel().map_err(|error| error.to_string())?;
         let (leaving, told) = watch::channel(false);
@@ -81,7 +80,7 @@ impl Gateway {
         runtime.spawn(server::serve(listener, Arc::clone(&shared)));
         session::report_activity("idle");
         let now = Instant::now();
-        Ok(Gateway {
+        let mut gateway = Gateway {
             wait: WaitSet::new(inbox.descriptor()),
             inbox,
             shared,
@@ -90,6 +89,10 @@ impl Gateway {
             keyring: Keyring::new(settings.master_key_file.clone()),
             settings,
             system_identifier: xact::system_identifier(),
+            recovered: false,
+            spill,
+            has_spilled: false,
+            locked_since: None,
             batch: Batch::default(),
             stuck: Batch::default(),
             stuck_until: now,
@@ -99,7 +102,11 @@ impl Gateway {
             next_tick: now,
             last_work: now,
             warned_of_trigger: None,
-        })
+        };
+        match gateway.recover() {
+            Err(aborted) if !aborted.lock_not_available => Err(aborted.message),
+            _ => Ok(gateway),
+        }
     }
 
     /// Works until it is time to leave, and leaves in order.
@@ -133,7 +140,7 @@ impl Gateway {
         if let Some(not_before) = self.not_before {
             until = until.min(not_before.saturating_duration_since(now));
         } else if let Some(since) = self.batch.oldest_generation() {
-            until = until.min((since + GENERATION_DELAY).saturating_duration_since(now));
+            until = until.min((since + commit::GENERATION_DELAY).saturating_duration_since(now));
         }
         // Round up, so that a part of a millisecond is slept and not spun.
         until + Duration::from_millis(1)
@@ -146,137 +153,10 @@ impl Gateway {
         }
     }
 
-    /// Commits the batch if it is due; what cannot be committed stays for the next time.
-    fn commit(&mut self) {
-        let now = Instant::now();
-        if self.not_before.is_some_and(|not_before| now < not_before) {
-            return;
-        }
-        if now >= self.stuck_until {
-            self.batch.prepend(std::mem::take(&mut self.stuck));
-        }
-        self.not_before = None;
-        let due =
-            self.batch.oldest_generation().is_some_and(|since| now >= since + GENERATION_DELAY);
-        if !self.batch.is_urgent() && !due {
-            return;
-        }
-        let batch = std::mem::take(&mut self.batch);
-        self.unswept = true;
-        let Err(failed) = self.commit_batch(batch) else { return };
-        let (batch, aborted) = *failed;
-        if aborted.lock_not_available {
-            self.batch.prepend(batch);
-            self.not_before = Some(Instant::now() + LOCK_DELAY);
-            return;
-        }
-        // Something in it cannot be written: the rest must not wait for it.
-        for part in batch.part() {
-            if let Err(failed) = self.commit_batch(part) {
-                let (mut part, aborted) = *failed;
-                warning!("the hiems gateway cannot write its journal: {}", aborted.message);
-                if !aborted.lock_not_available {
-                    part.refuse_intents(&aborted.message);
-                }
-                self.stuck.prepend(part);
-                self.stuck_until = Instant::now() + FAILURE_DELAY;
-            }
-        }
-    }
-
-    /// Writes a batch, and tells those who wait for it. An error gives it back.
-    fn commit_batch(&mut self, batch: Batch) -> Result<(), Box<(Batch, Aborted)>> {
-        // Those that wait to be sent are in flight already, as far as their connections are concerned.
-        let in_flight = self.shared.in_flight().saturating_sub(batch.waiting());
-        let room = self.settings.max_in_flight.saturating_sub(in_flight);
-        let time_zone = settings::reporting_time_zone();
-        let (keyring, system) = (&mut self.keyring, self.system_identifier);
-        match xact::transaction(|| batch.write(keyring, system, &time_zone, room)) {
-            Ok(committed) => {
-                self.tell(batch, committed);
-                Ok(())
-            }
-            Err(aborted) => Err(Box::new((batch, aborted))),
-        }
-    }
-
-    fn tell(&self, batch: Batch, committed: Committed) {
-        for (call, token) in batch.costs_out_of_range() {
-            warning!(
-                "hiems call {call}: the cost {token} is out of range; it is booked as unknown"
-            );
-        }
-        for call in batch.not_in_journal(&committed) {
-            warning!("somebody has taken from the hiems journal {call}");
-        }
-        batch.tell(committed);
-    }
-
-    /// Books what callers left. True if the gateway has to leave: the database is wanted by somebody,
-    /// or the extension is gone.
-    fn sweep(&mut self) -> bool {
-        // The open calls are looked at before the events: a caller's going is an event first, and
-        // leaves the set after.
-        let mut open = self.shared.open_calls();
-        self.take_events();
-        self.commit();
-        open.extend(self.shared.open_calls());
-        let due = self.unswept || self.on_their_way > 0;
-        let system = self.system_identifier;
-        let warned = &mut self.warned_of_trigger;
-        let swept = xact::transaction(|| {
-            // While calls are in flight their callers hold the database anyway.
-            let wanted = open.is_empty() && lock::database_is_wanted();
-            if wanted || !journal::is_installed()? {
-                return Ok((true, None));
-            }
-            if due && let Some(name) = ledger::foreign_trigger()? {
-                if warned.as_ref() != Some(&name) {
-                    warning!(
-                        "hiems books nothing: the trigger {name:?} on its ledger is not its own"
-                    );
-                    *warned = Some(name);
-                }
-                return Ok((false, None));
-            }
-            let left = if due { Some(ledger::book_finished(system, &open, None)?) } else { None };
-            Ok((false, left))
-        });
-        let wanted = match swept {
-            Ok((wanted, left)) => {
-                if let Some(left) = left {
-                    self.on_their_way = left;
-                    self.unswept = false;
-                }
-                wanted
-            }
-            Err(aborted) => {
-                if !aborted.lock_not_available {
-                    warning!("the hiems gateway cannot book finished calls: {}", aborted.message);
-                    self.sweep_one_by_one(&open);
-                }
-                false
-            }
-        };
-        session::report_activity("idle");
-        wanted
-    }
-
-    /// Where one call cannot be booked, the others must be.
-    fn sweep_one_by_one(&self, open: &[uuid::Uuid]) {
-        let system = self.system_identifier;
-        let Ok(settled) = xact::transaction(journal::settled) else { return };
-        for call in settled {
-            let booked = xact::transaction(|| ledger::book_finished(system, open, Some(call)));
-            if let Err(aborted) = booked {
-                warning!("hiems call {call} cannot be booked: {}", aborted.message);
-            }
-        }
-    }
-
     fn is_idle(&self) -> bool {
         self.last_work.elapsed() >= self.settings.idle_timeout
             && self.on_their_way == 0
+            && !self.unswept
             && self.is_written()
             && self.shared.in_flight() == 0
     }

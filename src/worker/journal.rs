@@ -2,16 +2,16 @@
 //! which moves what is done into the ledger. Every function runs in the gateway's own transaction.
 
 use pgrx::spi::SpiResult;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::settlement::Settlement;
+use super::settlement::State;
 use crate::ledger::Entry;
-use crate::pg::spi;
+use crate::pg::{lock, spi};
 
 /// A call about to be sent.
-#[derive(Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Intent {
     pub id: Uuid,
     pub caller_xid: String,
@@ -25,7 +25,8 @@ const INSERT: &str = "
         (id, state, created_at, caller_xid, system_identifier, principal, entry)
     SELECT id, 'sent', created_at, caller_xid, $2, principal, entry
     FROM jsonb_to_recordset($1::jsonb)
-        AS i (id uuid, created_at timestamptz, caller_xid xid8, principal text, entry jsonb)";
+        AS i (id uuid, created_at timestamptz, caller_xid xid8, principal text, entry jsonb)
+    ON CONFLICT (id) DO NOTHING";
 
 const GENERATIONS: &str = "
     UPDATE hiems_private.calls AS c SET generation_id = g.generation_id
@@ -39,32 +40,50 @@ const SEND_AGAIN: &str = "
     FROM jsonb_to_recordset($1::jsonb) AS a (id uuid, attempts integer)
     WHERE c.id = a.id";
 
-// The rate of the call's day is fixed here: the newest that is not after it.
-const SETTLE: &str = "
-    UPDATE hiems_private.calls AS c
-    SET state = s.state,
-        settled_at = now(),
-        generation_id = coalesce(s.entry ->> 'generation_id', c.generation_id),
-        -- What the settlement does not say stays as the intent said it.
-        entry = c.entry || s.entry || jsonb_build_object(
-            'generation_id', coalesce(s.entry ->> 'generation_id', c.generation_id),
-            'cost_sek', (s.entry ->> 'cost_usd')::numeric * r.sek_per_unit,
-            'usd_sek_rate', r.sek_per_unit,
-            'rate_date', r.rate_date,
-            'rate_source', r.source)
-    FROM jsonb_to_recordset($1::jsonb) AS s (id uuid, state text, entry jsonb)
-    LEFT JOIN LATERAL (
-        SELECT sek_per_unit, rate_date, source
-        FROM hiems_private.exchange_rates
-        WHERE currency = 'USD'
-          AND rate_date <= ((s.entry ->> 'created_at')::timestamptz AT TIME ZONE $2)::date
-        ORDER BY rate_date DESC
-        LIMIT 1) AS r ON true
-    WHERE c.id = s.id
-    RETURNING c.id::text, c.entry::text";
+// How calls ended, with the rate of each call's day: the newest that is not after it.
+macro_rules! ended {
+    () => {
+        "SELECT s.id, s.state, s.entry || jsonb_build_object(
+                    'cost_sek', (s.entry ->> 'cost_usd')::numeric * r.sek_per_unit,
+                    'usd_sek_rate', r.sek_per_unit,
+                    'rate_date', r.rate_date,
+                    'rate_source', r.source) AS entry
+         FROM jsonb_to_recordset($1::jsonb) AS s (id uuid, state text, entry jsonb)
+         LEFT JOIN LATERAL (
+             SELECT sek_per_unit, rate_date, source
+             FROM hiems_private.exchange_rates
+             WHERE currency = 'USD'
+               AND rate_date <= ((s.entry ->> 'created_at')::timestamptz AT TIME ZONE $2)::date
+             ORDER BY rate_date DESC
+             LIMIT 1) AS r ON true"
+    };
+}
+
+const SETTLE: &str = concat!(
+    "WITH ended AS (",
+    ended!(),
+    ") UPDATE hiems_private.calls AS c
+     SET state = e.state,
+         settled_at = now(),
+         generation_id = coalesce(e.entry ->> 'generation_id', c.generation_id),
+         -- What the settlement does not say stays as the intent said it.
+         entry = c.entry || e.entry || jsonb_build_object(
+             'generation_id', coalesce(e.entry ->> 'generation_id', c.generation_id))
+     FROM ended AS e
+     WHERE c.id = e.id
+     RETURNING c.id::text, c.entry::text"
+);
+
+const ENDED: &str = concat!("SELECT e.id::text, e.entry::text FROM (", ended!(), ") AS e");
 
 const CALLERS_GONE: &str = "
     UPDATE hiems_private.calls SET caller_gone = true WHERE id = ANY ($1::uuid[])";
+
+// The caller could not book it itself: the fate of the transaction that it ran in will say.
+const DEFER: &str = "
+    UPDATE hiems_private.calls AS c SET deferred_xid = d.xid::xid8
+    FROM jsonb_to_recordset($1::jsonb) AS d (id uuid, xid text)
+    WHERE c.id = d.id";
 
 const FORGET: &str = "DELETE FROM hiems_private.calls WHERE id = ANY ($1::uuid[])";
 
@@ -78,10 +97,15 @@ const RECOVER: &str = "
 
 const SETTLED: &str = "SELECT id::text FROM hiems_private.calls WHERE state <> 'sent'";
 
-const INSTALLED: &str = "SELECT to_regclass('hiems_private.calls') IS NOT NULL";
+const EXTENSION: &str = "SELECT oid::bigint FROM pg_extension WHERE extname = 'hiems'";
+
+/// True once this transaction may write to the journal: nobody's lock is in the way.
+pub fn try_lock() -> bool {
+    lock::try_lock_for_writing(c"hiems_private", c"calls")
+}
 
 /// Writes the intents of calls that are about to be sent.
-pub fn insert(intents: &[Intent], system_identifier: i64) -> SpiResult<()> {
+pub fn insert(intents: &[&Intent], system_identifier: i64) -> SpiResult<()> {
     if intents.is_empty() {
         return Ok(());
     }
@@ -116,33 +140,56 @@ pub fn send_again(calls: impl Iterator<Item = (Uuid, i32)>) -> SpiResult<()> {
     if rows.is_empty() { Ok(()) } else { spi::execute(SEND_AGAIN, &[json(&rows).into()]) }
 }
 
+/// How a call ended.
+pub type Ended<'a> = (State, &'a Entry);
+
 /// Writes how calls ended. Gives each call's ledger row as JSON text.
-pub fn settle(settlements: &[&Settlement], time_zone: &str) -> SpiResult<Vec<(Uuid, String)>> {
+pub fn settle(ended: &[Ended], time_zone: &str) -> SpiResult<Vec<(Uuid, String)>> {
+    if ended.is_empty() {
+        return Ok(Vec::new());
+    }
+    let settled = spi::query(SETTLE, &[rows(ended).into(), time_zone.into()], id_and_text)?;
+    Ok(settled.into_iter().flatten().collect())
+}
+
+/// Each call's ledger row as JSON text, without writing: where the journal is locked.
+pub fn ledger_rows(ended: &[Ended], time_zone: &str) -> SpiResult<Vec<(Uuid, String)>> {
+    let ended = spi::read(ENDED, &[rows(ended).into(), time_zone.into()], id_and_text)?;
+    Ok(ended.into_iter().flatten().collect())
+}
+
+fn rows(ended: &[Ended]) -> String {
     #[derive(Serialize)]
     struct Row<'a> {
         id: Uuid,
-        state: &'static str,
+        state: State,
         entry: &'a Entry,
     }
-    if settlements.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<_> = settlements
-        .iter()
-        .map(|s| Row { id: s.entry.id, state: s.state.name(), entry: &s.entry })
-        .collect();
-    let settled = spi::query(SETTLE, &[json(&rows).into(), time_zone.into()], |row| {
-        Ok((row.get::<String>(1)?, row.get::<String>(2)?))
-    })?;
-    Ok(settled
-        .into_iter()
-        .filter_map(|(id, entry)| Some((Uuid::parse_str(&id?).ok()?, entry?)))
-        .collect())
+    let row = |(state, entry): &Ended<'_>| json(&Row { id: entry.id, state: *state, entry });
+    format!("[{}]", ended.iter().map(row).collect::<Vec<String>>().join(","))
+}
+
+fn id_and_text(row: spi::Row) -> SpiResult<Option<(Uuid, String)>> {
+    let (id, text) = (row.get::<String>(1)?, row.get::<String>(2)?);
+    Ok(id.and_then(|id| Uuid::parse_str(&id).ok()).zip(text))
 }
 
 /// Marks calls whose callers went before they had read the answer.
 pub fn callers_gone(calls: &[Uuid]) -> SpiResult<()> {
     if calls.is_empty() { Ok(()) } else { spi::execute(CALLERS_GONE, &[ids(calls).into()]) }
+}
+
+/// Marks calls that their callers leave to the sweep, since the ledger is locked: with the id of the
+/// innermost transaction that each ran in.
+pub fn defer(calls: &[(Uuid, u64)]) -> SpiResult<()> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Uuid,
+        xid: String,
+    }
+    let rows: Vec<Row> =
+        calls.iter().map(|(id, xid)| Row { id: *id, xid: xid.to_string() }).collect();
+    if rows.is_empty() { Ok(()) } else { spi::execute(DEFER, &[json(&rows).into()]) }
 }
 
 /// Forgets calls of which nothing was sent.
@@ -161,10 +208,10 @@ pub fn settled() -> SpiResult<Vec<Uuid>> {
     Ok(ids.into_iter().flatten().filter_map(|id| Uuid::parse_str(&id).ok()).collect())
 }
 
-/// False once the extension was dropped.
-pub fn is_installed() -> SpiResult<bool> {
-    let found = spi::read(INSTALLED, &[], |row| row.get::<bool>(1))?;
-    Ok(found.into_iter().flatten().any(|installed| installed))
+/// The extension's OID; None once it was dropped.
+pub fn extension() -> SpiResult<Option<u32>> {
+    let found = spi::read(EXTENSION, &[], |row| row.get::<i64>(1))?;
+    Ok(found.into_iter().flatten().find_map(|oid| u32::try_from(oid).ok()))
 }
 
 fn ids(calls: &[Uuid]) -> Vec<String> {

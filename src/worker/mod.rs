@@ -11,6 +11,7 @@ mod gateway;
 mod journal;
 mod server;
 mod settlement;
+mod spill;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

@@ -177,6 +177,12 @@ impl Connection {
                     }
                     told?;
                 }
+                Request::Defer { call, xid } => {
+                    let done = self.shared.outbox.ask(|done| Event::Defer { call, xid, done });
+                    // Without an answer the caller waits for the lock itself.
+                    done.await.ok_or(std::io::ErrorKind::BrokenPipe)?;
+                    self.reply(&Reply::Deferred, &[]).await?;
+                }
                 Request::Seal(request) => {
                     let body = Zeroizing::new(body);
                     let reply = match std::str::from_utf8(&body) {

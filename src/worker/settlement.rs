@@ -1,5 +1,6 @@
 //! How a call ended, as the journal, the ledger and the caller see it.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 use crate::ledger::{CostSource, Entry};
@@ -10,22 +11,13 @@ use crate::openrouter::money::Amount;
 use crate::openrouter::retry::Again;
 
 /// A call's state in the journal, once it has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     Answered,
     Failed,
     /// Whether it was generated or billed is not known.
     Unknown,
-}
-
-impl State {
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Answered => "answered",
-            State::Failed => "failed",
-            State::Unknown => "unknown",
-        }
-    }
 }
 
 /// How a call ended.

@@ -1,0 +1,146 @@
+//! Many calls to a commit; and what happens to them where the commit cannot be had.
+
+use std::time::{Duration, Instant};
+
+use pgrx::warning;
+
+use super::Gateway;
+use crate::pg::xact::{self, Aborted};
+use crate::settings;
+use crate::worker::batch::{Batch, Committed, Conditions};
+use crate::worker::journal;
+
+/// How long a generation's id may wait for a commit that goes anyway.
+pub(super) const GENERATION_DELAY: Duration = Duration::from_millis(10);
+/// How long to wait after a batch that somebody's lock held up, or that failed for another reason.
+const LOCK_DELAY: Duration = Duration::from_millis(20);
+const FAILURE_DELAY: Duration = Duration::from_secs(1);
+/// How long callers wait behind somebody's lock on the journal before the spill takes its place.
+const SPILL_AFTER: Duration = Duration::from_millis(100);
+
+/// What must hold for the calls of a batch to be sent; apart from `self`, whose other fields are borrowed
+/// too.
+macro_rules! conditions {
+    ($gateway:expr, $batch:expr, $time_zone:expr) => {{
+        // Those that wait to be sent are in flight already, as far as their connections are concerned.
+        let in_flight = $gateway.shared.in_flight().saturating_sub($batch.waiting());
+        Conditions {
+            room: $gateway.settings.max_in_flight.saturating_sub(in_flight),
+            keyring: &mut $gateway.keyring,
+            system_identifier: $gateway.system_identifier,
+            time_zone: $time_zone,
+        }
+    }};
+}
+
+impl Gateway {
+    /// Writes what an earlier gateway left to the journal, before anything else is written there.
+    pub(super) fn recover(&mut self) -> Result<(), Aborted> {
+        if self.recovered {
+            return Ok(());
+        }
+        let (spill, system) = (&self.spill, self.system_identifier);
+        let time_zone = settings::reporting_time_zone();
+        xact::transaction(|| {
+            if !journal::try_lock() {
+                return Err(Aborted::by_lock());
+            }
+            spill.replay(system, &time_zone)?;
+            Ok(journal::recover()?)
+        })?;
+        self.spill.forget_inherited();
+        self.recovered = true;
+        Ok(())
+    }
+
+    /// Commits the batch if it is due; what cannot be committed stays for the next time.
+    pub(super) fn commit(&mut self) {
+        let now = Instant::now();
+        if self.not_before.is_some_and(|not_before| now < not_before) {
+            return;
+        }
+        if now >= self.stuck_until {
+            self.batch.prepend(std::mem::take(&mut self.stuck));
+        }
+        self.not_before = None;
+        let due =
+            self.batch.oldest_generation().is_some_and(|since| now >= since + GENERATION_DELAY);
+        if !self.batch.is_urgent() && !due {
+            return;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.unswept = true;
+        match self.commit_batch(batch) {
+            Ok(()) => self.locked_since = None,
+            Err(failed) if failed.1.lock_not_available => {
+                self.batch.prepend(failed.0);
+                self.wait_for_lock();
+            }
+            Err(failed) => self.commit_parts(failed.0),
+        }
+        if self.has_spilled && !self.batch.is_in_spill() && !self.stuck.is_in_spill() {
+            self.spill.clear();
+            self.has_spilled = false;
+        }
+    }
+
+    /// The batch is tried again soon. Callers do not wait for long: the spill is as durable as the journal.
+    fn wait_for_lock(&mut self) {
+        let now = Instant::now();
+        let since = *self.locked_since.get_or_insert(now);
+        self.not_before = Some(now + LOCK_DELAY);
+        if now - since < SPILL_AFTER || !self.batch.keeps_callers_waiting() {
+            return;
+        }
+        let time_zone = settings::reporting_time_zone();
+        let conditions = conditions!(self, self.batch, &time_zone);
+        let (batch, spill) = (&mut self.batch, &self.spill);
+        match xact::transaction(|| batch.spill(spill, conditions)) {
+            Ok(()) => self.has_spilled = true,
+            Err(aborted) => warning!("hiems: {}", aborted.message),
+        }
+    }
+
+    fn commit_parts(&mut self, batch: Batch) {
+        // Something in it cannot be written: the rest must not wait for it.
+        for part in batch.part() {
+            if let Err(failed) = self.commit_batch(part) {
+                let (mut part, aborted) = (failed.0, failed.1);
+                warning!("the hiems gateway cannot write its journal: {}", aborted.message);
+                if !aborted.lock_not_available {
+                    part.refuse_intents(&aborted.message);
+                }
+                self.stuck.prepend(part);
+                self.stuck_until = Instant::now() + FAILURE_DELAY;
+            }
+        }
+    }
+
+    /// Writes a batch, and tells those who wait for it. An error gives it back.
+    fn commit_batch(&mut self, batch: Batch) -> Result<(), Box<(Batch, Aborted)>> {
+        if let Err(aborted) = self.recover() {
+            return Err(Box::new((batch, aborted)));
+        }
+        let time_zone = settings::reporting_time_zone();
+        let conditions = conditions!(self, batch, &time_zone);
+        match xact::transaction(|| batch.write(conditions)) {
+            Ok(committed) => {
+                self.tell(batch, committed);
+                Ok(())
+            }
+            Err(aborted) => Err(Box::new((batch, aborted))),
+        }
+    }
+
+    fn tell(&self, batch: Batch, committed: Committed) {
+        for (call, token) in batch.costs_out_of_range() {
+            warning!(
+                "hiems call {call}: the cost {token} is out of range; it is booked as unknown"
+            );
+        }
+        for call in batch.not_in_journal(&committed) {
+            warning!("somebody has taken from the hiems journal {call}");
+        }
+        batch.tell(committed);
+    }
+}

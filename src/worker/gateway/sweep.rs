@@ -1,0 +1,78 @@
+//! Books what callers left, and looks whether it is time to go.
+
+use pgrx::spi::SpiResult;
+use pgrx::warning;
+
+use super::Gateway;
+use crate::ledger;
+use crate::pg::{lock, session, xact};
+use crate::worker::journal;
+
+impl Gateway {
+    /// Books what callers left. True if the gateway has to leave: the database is wanted by somebody,
+    /// or the extension is gone.
+    pub(super) fn sweep(&mut self) -> bool {
+        // The open calls are looked at before the events: a caller's going is an event first, and
+        // leaves the set after.
+        let mut open = self.shared.open_calls();
+        self.take_events();
+        self.commit();
+        open.extend(self.shared.open_calls());
+        // What the journal does not know yet of a call could change how it is booked.
+        open.extend(self.batch.calls().chain(self.stuck.calls()));
+        let due = (self.unswept || self.on_their_way > 0) && self.recover().is_ok();
+        let system = self.system_identifier;
+        let warned = &mut self.warned_of_trigger;
+        let swept = xact::transaction(|| -> SpiResult<(bool, Option<i64>)> {
+            // While calls are in flight their callers hold the database anyway.
+            let wanted = open.is_empty() && lock::database_is_wanted();
+            if wanted || journal::extension()?.is_none() {
+                return Ok((true, None));
+            }
+            if due && !(ledger::try_lock() && journal::try_lock()) {
+                return Ok((false, None));
+            }
+            if due && let Some(name) = ledger::foreign_trigger()? {
+                if warned.as_ref() != Some(&name) {
+                    warning!(
+                        "hiems books nothing: the trigger {name:?} on its ledger is not its own"
+                    );
+                    *warned = Some(name);
+                }
+                return Ok((false, None));
+            }
+            let left = if due { Some(ledger::book_finished(system, &open, None)?) } else { None };
+            Ok((false, left))
+        });
+        let wanted = match swept {
+            Ok((wanted, left)) => {
+                if let Some(left) = left {
+                    self.on_their_way = left;
+                    self.unswept = false;
+                }
+                wanted
+            }
+            Err(aborted) => {
+                if !aborted.lock_not_available {
+                    warning!("the hiems gateway cannot book finished calls: {}", aborted.message);
+                    self.sweep_one_by_one(&open);
+                }
+                false
+            }
+        };
+        session::report_activity("idle");
+        wanted
+    }
+
+    /// Where one call cannot be booked, the others must be.
+    fn sweep_one_by_one(&self, open: &[uuid::Uuid]) {
+        let system = self.system_identifier;
+        let Ok(settled) = xact::transaction(journal::settled) else { return };
+        for call in settled {
+            let booked = xact::transaction(|| ledger::book_finished(system, open, Some(call)));
+            if let Err(aborted) = booked {
+                warning!("hiems call {call} cannot be booked: {}", aborted.message);
+            }
+        }
+    }
+}
