@@ -1,13 +1,18 @@
 //! The body of a successful chat completion, field by field as OpenRouter sends it.
 
+mod chunk;
+mod usage;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub(crate) use chunk::{Script, stream};
+pub(crate) use usage::{Told, told};
+
 use crate::control::Control;
 use crate::generate::Outcome;
-use crate::money::Token;
 
-/// The JSON text of an outcome. Costs stand in it as the tokens of the bill, digit by digit.
+/// The JSON text of an outcome.
 pub(crate) fn render(outcome: &Outcome, control: &Control) -> serde_json::Result<String> {
     let generation = &outcome.generation;
     let failed = generation.finish_reason.as_deref() == Some("error");
@@ -28,43 +33,20 @@ pub(crate) fn render(outcome: &Outcome, control: &Control) -> serde_json::Result
                 refusal: (),
                 reasoning: (),
             },
-            error: failed.then(|| {
-                json!({
-                    "code": 502,
-                    "message": "Provider disconnected unexpectedly",
-                    "metadata": { "error_type": "provider_unavailable" },
-                })
-            }),
+            error: failed.then(|| broken(json!(502))),
         }],
         system_fingerprint: (),
-        usage: (!control.no_usage).then(|| usage(outcome, control)),
+        usage: told(outcome, control),
     })
 }
 
-fn usage<'a>(outcome: &'a Outcome, control: &Control) -> Usage<'a> {
-    let generation = &outcome.generation;
-    Usage {
-        prompt_tokens: generation.prompt_tokens,
-        completion_tokens: generation.completion_tokens,
-        total_tokens: generation.prompt_tokens + generation.completion_tokens,
-        cost: Token(&generation.cost),
-        is_byok: (!control.no_is_byok).then_some(generation.is_byok),
-        prompt_tokens_details: PromptDetails {
-            cached_tokens: generation.cached_tokens,
-            cache_write_tokens: generation.cache_write_tokens,
-            audio_tokens: 0,
-            video_tokens: 0,
-        },
-        cost_details: CostDetails {
-            upstream_inference_cost: generation.upstream_cost.as_deref().map(Token),
-            upstream_inference_prompt_cost: Token(&outcome.prompt_cost),
-            upstream_inference_completions_cost: Token(&outcome.completion_cost),
-        },
-        completion_tokens_details: CompletionDetails {
-            reasoning_tokens: generation.reasoning_tokens,
-            image_tokens: 0,
-        },
-    }
+/// A provider that broke off half-way.
+fn broken(code: Value) -> Value {
+    json!({
+        "code": code,
+        "message": "Provider disconnected unexpectedly",
+        "metadata": { "error_type": "provider_unavailable" },
+    })
 }
 
 /// `()` fields are always null.
@@ -78,7 +60,7 @@ struct Body<'a> {
     choices: [Choice<'a>; 1],
     system_fingerprint: (),
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Usage<'a>>,
+    usage: Option<Told<'a>>,
 }
 
 #[derive(Serialize)]
@@ -98,38 +80,4 @@ struct Message<'a> {
     content: &'a str,
     refusal: (),
     reasoning: (),
-}
-
-#[derive(Serialize)]
-struct Usage<'a> {
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    total_tokens: u64,
-    cost: Token<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_byok: Option<bool>,
-    prompt_tokens_details: PromptDetails,
-    cost_details: CostDetails<'a>,
-    completion_tokens_details: CompletionDetails,
-}
-
-#[derive(Serialize)]
-struct PromptDetails {
-    cached_tokens: u64,
-    cache_write_tokens: u64,
-    audio_tokens: u64,
-    video_tokens: u64,
-}
-
-#[derive(Serialize)]
-struct CostDetails<'a> {
-    upstream_inference_cost: Option<Token<'a>>,
-    upstream_inference_prompt_cost: Token<'a>,
-    upstream_inference_completions_cost: Token<'a>,
-}
-
-#[derive(Serialize)]
-struct CompletionDetails {
-    reasoning_tokens: u64,
-    image_tokens: u64,
 }

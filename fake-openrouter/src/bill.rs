@@ -43,6 +43,12 @@ pub struct Generation {
     pub upstream_cost: Option<String>,
     /// Whether the caller's own provider key paid for the inference.
     pub is_byok: bool,
+    /// How often a server tool ran.
+    pub server_tool_calls: u64,
+    /// The answer was asked for as a stream.
+    pub streamed: bool,
+    /// The client left a stream, and the provider stopped.
+    pub cancelled: bool,
     /// The generation is complete.
     pub finished: bool,
     /// The key has been charged `cost`.
@@ -63,6 +69,8 @@ pub struct Generation {
     pub upstream_id: String,
     /// OpenRouter's id of the request.
     pub request_id: String,
+    /// The generation whose cached answer this is.
+    pub response_cache_source_id: Option<String>,
     /// Milliseconds until the first token.
     pub latency_ms: u64,
     /// Milliseconds of the whole generation.
@@ -128,6 +136,13 @@ impl Bill {
         let entry = &records.entries[*records.places.get(id)?];
         let age = entry.finished_at?.elapsed();
         (age >= lag).then(|| entry.generation.clone())
+    }
+
+    /// What was billed, whatever the key.
+    pub(crate) fn billed(&self) -> Vec<Generation> {
+        let records = self.lock();
+        let billed = records.entries.iter().filter(|entry| entry.generation.billed);
+        billed.map(|entry| entry.generation.clone()).collect()
     }
 
     /// What was billed to one key.

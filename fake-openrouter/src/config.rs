@@ -9,12 +9,19 @@ pub struct Config {
     pub port: u16,
     /// Seed of token counts, prices' random part and texts. Ids are unique whatever the seed.
     pub seed: u64,
-    /// Keys that are let in; empty means any key that starts with `sk-or-`.
+    /// Keys that are let in; empty means any key that starts with `sk-or-`. Those that start with
+    /// `sk-or-v1-mgmt-` are management keys, which account for everything and generate nothing.
     pub accepted_keys: Vec<String>,
     /// Time between headers and body when the request does not name one.
     pub default_delay: Duration,
     /// How long a finished generation still answers 404 on `/generation`.
     pub generation_lag: Duration,
+    /// HTTPS, with a certificate by the authority that `Fake::ca_pem` gives.
+    pub tls: bool,
+    /// What the account ever bought, in dollars, as a literal number token.
+    pub total_credits: String,
+    /// `/credits` answers a normal key with zeros at status 200, as it sometimes does, not with 403.
+    pub zero_credits: bool,
 }
 
 impl Default for Config {
@@ -25,6 +32,9 @@ impl Default for Config {
             accepted_keys: Vec::new(),
             default_delay: Duration::ZERO,
             generation_lag: Duration::ZERO,
+            tls: false,
+            total_credits: "100".to_owned(),
+            zero_credits: false,
         }
     }
 }

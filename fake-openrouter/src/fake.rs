@@ -10,8 +10,10 @@ use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use crate::listener::CountingListener;
+use crate::connection::Shears;
+use crate::listener::Listener;
 use crate::state::State;
+use crate::tls::Identity;
 use crate::{Config, Generation, ReceivedRequest, routes};
 
 /// Room for a benchmark that opens all its connections at once.
@@ -21,6 +23,7 @@ const BACKLOG: u32 = 1024;
 pub struct Fake {
     state: Arc<State>,
     address: SocketAddr,
+    ca_pem: Option<String>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,26 +45,34 @@ impl Fake {
         };
         let address = socket.local_addr()?;
 
+        let identity = if config.tls { Some(Identity::new()?) } else { None };
+        let (acceptor, ca_pem) = identity.map(|it| (it.acceptor, it.ca_pem)).unzip();
         let state = Arc::new(State::new(config));
-        let listener = CountingListener::new(socket, state.clone());
-        let router = routes::router(state.clone());
+        let listener = Listener::new(socket, acceptor, state.clone());
+        let service = routes::router(state.clone()).into_make_service_with_connect_info::<Shears>();
         let (stop, stopped) = oneshot::channel();
         let thread =
             std::thread::Builder::new().name("fake-openrouter-main".into()).spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        _ = axum::serve(listener, router).into_future() => {}
+                        _ = axum::serve(listener, service).into_future() => {}
                         _ = stopped => {}
                     }
                 });
                 // Dropping the runtime cuts open connections and running generations.
             })?;
-        Ok(Fake { state, address, stop: Some(stop), thread: Some(thread) })
+        Ok(Fake { state, address, ca_pem, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The URL to configure as OpenRouter's, such as `http://127.0.0.1:4000/api/v1`.
     pub fn base_url(&self) -> String {
-        format!("http://{}/api/v1", self.address)
+        let scheme = if self.ca_pem.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/api/v1", self.address)
+    }
+
+    /// The authority to trust, in PEM, where the configuration asked for TLS.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
     }
 
     /// Every generation, running ones too, in the order they were started.
@@ -95,10 +106,11 @@ impl Fake {
         self.state.connections()
     }
 
-    /// Forgets the bill and the requests, and with them what `/key` sums. A generation that is
-    /// running meanwhile leaves no trace.
+    /// Forgets the bill and the requests, with them what `/key` sums, and how many refusals were
+    /// asked for and given. A generation that is running meanwhile leaves no trace.
     pub fn clear(&self) {
         self.state.bill.clear();
+        self.state.storms.clear();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Only what shapes the answer or the bill is read; the many other legal fields pass unseen.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::control::Control;
 use crate::models::{self, Offer};
@@ -26,7 +26,10 @@ pub(crate) struct Order {
     pub(crate) token_limit: Option<u64>,
     pub(crate) user: Option<String>,
     pub(crate) session_id: Option<String>,
+    pub(crate) stream: bool,
     pub(crate) control: Control,
+    /// What storms of refusals are counted by: the user and the metadata.
+    pub(crate) storm: String,
 }
 
 impl Order {
@@ -46,9 +49,6 @@ impl Order {
         for (place, message) in messages.iter().enumerate() {
             check_message(message).map_err(|fault| format!("messages.{place}: {fault}"))?;
         }
-        if fields.get("stream").and_then(Value::as_bool) == Some(true) {
-            return Err("stream: this fake answers plain completions only, not streams".into());
-        }
         let (model, offer) = choose_model(fields)?;
         Ok(Self {
             model,
@@ -63,7 +63,9 @@ impl Order {
             token_limit: token_limit(fields)?,
             user: text_field(fields, "user", 512)?,
             session_id: text_field(fields, "session_id", 256)?,
+            stream: stream(fields)?,
             control: control(fields)?,
+            storm: json!([fields.get("user"), fields.get("metadata")]).to_string(),
         })
     }
 }
@@ -102,6 +104,14 @@ fn choose_model(fields: &Map<String, Value>) -> Result<(String, Offer), String> 
         .iter()
         .find_map(|model| Some(((*model).to_owned(), models::offer(model)?)))
         .ok_or_else(|| format!("{} is not a valid model ID", candidates[0]))
+}
+
+fn stream(fields: &Map<String, Value>) -> Result<bool, String> {
+    match fields.get("stream") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(stream)) => Ok(*stream),
+        Some(_) => Err("stream: expected true or false".into()),
+    }
 }
 
 fn token_limit(fields: &Map<String, Value>) -> Result<Option<u64>, String> {

@@ -4,11 +4,12 @@
 
 mod samples;
 
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::header::{self, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-pub(crate) use samples::sample;
+pub(crate) use samples::{late, sample};
 
 /// OpenRouter names the account in the errors of a caller it knows.
 const USER_ID: &str = "user_2fake0openrouter0account0";
@@ -17,14 +18,14 @@ const USER_ID: &str = "user_2fake0openrouter0account0";
 #[derive(Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
+    headers: Box<HeaderMap>,
     body: Body,
-    retry_after: Option<u64>,
 }
 
 #[derive(Debug)]
 enum Body {
     Envelope(Value),
-    EdgePage(&'static str),
+    Text(String),
 }
 
 impl Refusal {
@@ -34,8 +35,12 @@ impl Refusal {
         if let Some(metadata) = metadata {
             error["metadata"] = metadata;
         }
-        let body = Body::Envelope(json!({ "error": error, "user_id": USER_ID }));
-        Self { status, body, retry_after: None }
+        Self::envelope(status, json!({ "error": error, "user_id": USER_ID }))
+    }
+
+    fn envelope(status: StatusCode, envelope: Value) -> Self {
+        Self { status, headers: Box::default(), body: Body::Envelope(envelope) }
+            .with(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
     }
 
     /// 400 for a request that cannot be understood.
@@ -47,7 +52,12 @@ impl Refusal {
     /// 401, without an account since there is none.
     pub(crate) fn unauthorized(message: &str) -> Self {
         let body = json!({ "error": { "code": 401, "message": message } });
-        Self { status: StatusCode::UNAUTHORIZED, body: Body::Envelope(body), retry_after: None }
+        Self::envelope(StatusCode::UNAUTHORIZED, body)
+    }
+
+    /// 403 for a key of the wrong kind.
+    pub(crate) fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message, None)
     }
 
     /// 404 in the envelope.
@@ -63,24 +73,42 @@ impl Refusal {
     pub(crate) fn status(&self) -> u16 {
         self.status.as_u16()
     }
+
+    /// With a further header, or another value of one it has.
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// With another body.
+    pub(crate) fn saying(mut self, text: String) -> Self {
+        self.body = Body::Text(text);
+        self
+    }
+
+    /// With what the failed generation used, where there is an envelope to say it in.
+    pub(crate) fn having_used(mut self, id: &str, model: &str, usage: Option<Value>) -> Self {
+        if let (Body::Envelope(envelope), Some(usage)) = (&mut self.body, usage) {
+            envelope["id"] = id.into();
+            envelope["model"] = model.into();
+            envelope["usage"] = usage;
+        }
+        self
+    }
+
+    /// Status, headers and the text of the body.
+    pub(crate) fn into_parts(self) -> (StatusCode, HeaderMap, String) {
+        let text = match self.body {
+            Body::Envelope(envelope) => envelope.to_string(),
+            Body::Text(text) => text,
+        };
+        (self.status, *self.headers, text)
+    }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = match self.body {
-            Body::Envelope(envelope) => {
-                let json = HeaderValue::from_static("application/json");
-                ([(header::CONTENT_TYPE, json)], envelope.to_string()).into_response()
-            }
-            Body::EdgePage(page) => {
-                let cloudflare = HeaderValue::from_static("cloudflare");
-                ([(header::SERVER, cloudflare)], Html(page)).into_response()
-            }
-        };
-        *response.status_mut() = self.status;
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
+        let (status, headers, text) = self.into_parts();
+        (status, headers, text).into_response()
     }
 }

@@ -7,12 +7,14 @@ use fastrand::Rng;
 use crate::Config;
 use crate::bill::Bill;
 use crate::in_flight::InFlight;
+use crate::storms::Storms;
 
 /// Configuration, counters and the bill of one running fake.
 pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) bill: Bill,
     pub(crate) in_flight: InFlight,
+    pub(crate) storms: Storms,
     connections: AtomicU64,
     sequence: AtomicU64,
 }
@@ -23,6 +25,7 @@ impl State {
             config,
             bill: Bill::default(),
             in_flight: InFlight::default(),
+            storms: Storms::default(),
             connections: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
         }

@@ -1,29 +1,72 @@
 //! What each error status looks like when OpenRouter answers it to a chat completion.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{Body, Refusal};
+use super::{Refusal, USER_ID};
+use crate::control::Shape;
 
 /// The page Cloudflare shows in OpenRouter's place when the origin did not answer in time.
 const EDGE_TIMEOUT: &str = include_str!("edge_524.html");
 
 /// The error that a request asked for. `provider` and `model` are those that would have answered.
-pub(crate) fn sample(
-    status: StatusCode,
-    model: &str,
-    provider: &str,
-    retry_after: Option<u64>,
-) -> Refusal {
-    if status.as_u16() == 524 {
-        return Refusal { status, body: Body::EdgePage(EDGE_TIMEOUT), retry_after: None };
-    }
+pub(crate) fn sample(status: StatusCode, shape: Shape, model: &str, provider: &str) -> Refusal {
     let (message, metadata) = wording(status, model, provider);
-    let mut refusal = Refusal::new(status, &message, Some(metadata));
-    if matches!(status.as_u16(), 429 | 503) {
-        refusal.retry_after = retry_after;
+    if status.as_u16() == 524 || shape == Shape::Page {
+        return page(status);
     }
-    refusal
+    if shape == Shape::Availability {
+        return availability(status, &message, model, provider);
+    }
+    Refusal::new(status, &message, Some(metadata))
+}
+
+/// The envelope at status 200: the error came when the status line was out.
+pub(crate) fn late(code: &str, model: &str, provider: &str) -> Refusal {
+    let status = code.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let (code, (message, metadata)) = match status {
+        Some(status) => (json!(status.as_u16()), wording(status, model, provider)),
+        None => (json!(code), ("Internal Server Error".into(), Value::Null)),
+    };
+    let mut error = json!({ "code": code, "message": message });
+    if !metadata.is_null() {
+        error["metadata"] = metadata;
+    }
+    Refusal::envelope(StatusCode::OK, json!({ "error": error, "user_id": USER_ID }))
+}
+
+/// What the edge answers in OpenRouter's place.
+fn page(status: StatusCode) -> Refusal {
+    let text = if status.as_u16() == 524 {
+        EDGE_TIMEOUT.to_owned()
+    } else {
+        let reason = status.canonical_reason().unwrap_or("Error");
+        format!(
+            "<!DOCTYPE html>\n<html><body><h1>{} {reason}</h1></body></html>\n",
+            status.as_u16()
+        )
+    };
+    Refusal::envelope(status, Value::Null)
+        .saying(text)
+        .with(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))
+        .with(header::SERVER, HeaderValue::from_static("cloudflare"))
+}
+
+/// The envelope of a model that is not to be had: no code, but a type and what could help.
+fn availability(status: StatusCode, message: &str, model: &str, provider: &str) -> Refusal {
+    let error = json!({
+        "message": message,
+        "error_type": "no_endpoints",
+        "http_status": status.as_u16(),
+        "availability": {
+            "code": "no_endpoints",
+            "retryable": true,
+            "retry_after": 12,
+            "requested_models": [model],
+            "affected_providers": [provider],
+        },
+    });
+    Refusal::envelope(status, json!({ "error": error, "user_id": USER_ID }))
 }
 
 fn wording(status: StatusCode, model: &str, provider: &str) -> (String, Value) {

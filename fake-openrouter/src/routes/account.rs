@@ -1,9 +1,10 @@
-//! GET /key: what the calling key has been billed. GET /credits: refused, as to any normal key.
+//! GET /key: what the calling key has been billed. GET /credits: what the whole account has bought
+//! and spent, for management keys.
 
 use std::sync::Arc;
 
 use axum::extract::State as Shared;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,7 +15,6 @@ use crate::auth;
 use crate::bill::Generation;
 use crate::clock::Periods;
 use crate::money::{self, Token};
-use crate::refusal::Refusal;
 use crate::state::State;
 
 pub(super) async fn key(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Response {
@@ -44,8 +44,8 @@ pub(super) async fn key(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -
             byok_usage_weekly: Token(&own.week),
             byok_usage_monthly: Token(&own.month),
             is_free_tier: false,
-            is_management_key: false,
-            is_provisioning_key: false,
+            is_management_key: auth::is_management(key),
+            is_provisioning_key: auth::is_management(key),
             creator_user_id: "user_2fake0openrouter0account0",
             expires_at: (),
             rate_limit: json!({
@@ -58,15 +58,24 @@ pub(super) async fn key(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -
 }
 
 pub(super) async fn credits(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Response {
-    match auth::accepted(&headers, &state.config) {
-        Ok(_) => Refusal::new(
-            StatusCode::FORBIDDEN,
-            "Only management keys can perform this operation",
-            None,
-        ),
-        Err(refusal) => refusal,
-    }
-    .into_response()
+    let bill;
+    let (total_credits, total_usage) = match auth::for_management(&headers, &state.config) {
+        Ok(()) => {
+            bill = money::sum(state.bill.billed().iter().map(|generation| &*generation.cost));
+            (&*state.config.total_credits, &*bill)
+        }
+        Err(refusal) if refusal.status() == 403 && state.config.zero_credits => ("0", "0"),
+        Err(refusal) => return refusal.into_response(),
+    };
+    super::json(&Data {
+        data: Credits { total_credits: Token(total_credits), total_usage: Token(total_usage) },
+    })
+}
+
+#[derive(Serialize)]
+struct Credits<'a> {
+    total_credits: Token<'a>,
+    total_usage: Token<'a>,
 }
 
 /// Exact sums over the UTC calendar, as number tokens.

@@ -1,33 +1,39 @@
 //! POST /chat/completions: take the order, generate apart from the connection, deliver.
 //!
 //! The generation runs in a task of its own. Once an order is accepted it ends, and is billed,
-//! whether or not anybody is still there to read the answer.
+//! whether or not anybody is still there to read the answer; only a stream can be stopped.
 
 mod delivery;
+mod reply;
+mod sse;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Bytes, to_bytes};
-use axum::extract::{Request, State as Shared};
+use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
-use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use crate::auth;
 use crate::bill::ReceivedRequest;
-use crate::generate::{Outcome, generate};
-use crate::in_flight::Flight;
+use crate::connection::Shears;
+use crate::fault::Fault;
+use crate::generate::generate;
 use crate::order::Order;
-use crate::refusal::{Refusal, sample};
+use crate::refusal::Refusal;
 use crate::state::State;
-use crate::{answer, auth};
 
 /// Longest body that is read.
 const LARGEST_BODY: usize = 32 << 20;
 
-pub(super) async fn complete(Shared(state): Shared<Arc<State>>, request: Request) -> Response {
+pub(super) async fn complete(
+    Shared(state): Shared<Arc<State>>,
+    ConnectInfo(shears): ConnectInfo<Shears>,
+    request: Request,
+) -> Response {
     let flight = state.in_flight.enter();
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
@@ -38,7 +44,7 @@ pub(super) async fn complete(Shared(state): Shared<Arc<State>>, request: Request
         return refusal.into_response();
     };
     let body = read(&bytes);
-    let accepted = auth::accepted(&headers, &state.config)
+    let accepted = auth::for_inference(&headers, &state.config)
         .and_then(|key| Ok((key.to_owned(), Order::parse(&body)?)));
     let (key, order) = match accepted {
         Ok(accepted) => accepted,
@@ -48,47 +54,64 @@ pub(super) async fn complete(Shared(state): Shared<Arc<State>>, request: Request
         }
     };
 
-    let before_headers = order.control.header_delay;
-    let duration = before_headers + order.control.delay.unwrap_or(state.config.default_delay);
-    if let Some(status) = order.control.status {
+    let control = &order.control;
+    let before_headers = control.transport.header_delay;
+    let duration = before_headers + control.transport.delay.unwrap_or(state.config.default_delay);
+    let storm = control.refusal.storm(state.storms.turn(&order.storm));
+    if let Some(status) = storm.or(control.refusal.status.filter(|_| !control.refusal.billed)) {
         record(&state, &headers, body, status.as_u16(), None);
         pause(duration).await;
-        let provider = &order.offer.providers[0];
-        let retry_after = order.control.retry_after;
-        return sample(status, &order.offer.permaslug, provider, retry_after).into_response();
+        return reply::refusal(&order, status).into_response();
     }
 
     let mut random = state.next_random();
     let outcome = generate(&order, &headers, duration, &mut random);
-    let text = match answer::render(&outcome, &order.control) {
-        Ok(text) => text,
+    let id = outcome.generation.id.clone();
+    let streams = order.stream && control.refusal.status.is_none();
+    let prepared = if streams {
+        sse::Performance::prepare(&outcome, control).map(Prepared::Stream)
+    } else {
+        reply::Reply::prepare(&outcome, &order).map(Prepared::Whole)
+    };
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
         Err(fault) => return Refusal::internal(&fault).into_response(),
     };
-    let id = outcome.generation.id.clone();
     state.bill.begin(&key, outcome.running());
-    record(&state, &headers, body, 200, Some(id.clone()));
-    let text = start(state.clone(), flight.clone(), outcome, text, duration);
-    pause(before_headers).await;
-    delivery::respond(state, flight, id, text, &mut random)
+    let fault = control.transport.fault;
+    match prepared {
+        Prepared::Whole(reply) => {
+            record(&state, &headers, body, reply.status.as_u16(), Some(id));
+            let generation = outcome.generation;
+            let ready =
+                delivery::start(state.clone(), flight.clone(), generation.clone(), duration);
+            pause(before_headers).await;
+            break_headers(&shears, fault);
+            delivery::respond(state, flight, generation.id, reply, ready, shears, &mut random)
+        }
+        Prepared::Stream(performance) => {
+            record(&state, &headers, body, 200, Some(id));
+            let events = performance.start(state.clone(), flight.clone(), outcome, order);
+            pause(before_headers).await;
+            break_headers(&shears, fault);
+            sse::respond(state, flight, events, shears, fault)
+        }
+    }
 }
 
-/// Lets the generation run to its end and bills it; its text is ready after `duration`.
-fn start(
-    state: Arc<State>,
-    flight: Flight,
-    outcome: Outcome,
-    text: String,
-    duration: Duration,
-) -> oneshot::Receiver<String> {
-    let (ready, receiver) = oneshot::channel();
-    tokio::spawn(async move {
-        pause(duration).await;
-        state.bill.finish(outcome.generation);
-        drop(flight);
-        // Nobody receives it when the client has left.
-        let _ = ready.send(text);
-    });
-    receiver
+/// What will be answered, before anything is billed.
+enum Prepared {
+    Whole(reply::Reply),
+    Stream(sse::Performance),
+}
+
+/// The faults that spare the client all that follows.
+fn break_headers(shears: &Shears, fault: Option<Fault>) {
+    match fault {
+        Some(Fault::ResetBeforeHeaders) => shears.reset(),
+        Some(Fault::CutHeaders) => shears.cut_after("HTTP/1.1 200 OK\r\nconte".len()),
+        _ => {}
+    }
 }
 
 /// Sleeping for no time would still wait for the timer's next tick.

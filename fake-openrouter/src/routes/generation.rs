@@ -74,13 +74,14 @@ struct Record<'a> {
     num_media_prompt: (),
     num_media_completion: (),
     num_input_audio_prompt: (),
-    num_search_results: (),
+    num_search_results: Option<u64>,
     num_fetches: (),
-    web_search_engine: (),
+    web_search_engine: Option<&'a str>,
     latency: u64,
     generation_time: u64,
     moderation_latency: (),
     provider_responses: [Attempt<'a>; 1],
+    response_cache_source_id: Option<&'a str>,
 }
 
 /// One provider that was tried.
@@ -96,6 +97,7 @@ struct Attempt<'a> {
 
 impl<'a> Record<'a> {
     fn of(generation: &'a Generation) -> Self {
+        let searches = generation.server_tool_calls;
         // Unlike the response's own figure, this one is filled only for the caller's own keys.
         let upstream_cost = generation.upstream_cost.as_deref().filter(|_| generation.is_byok);
         Self {
@@ -117,8 +119,8 @@ impl<'a> Record<'a> {
             router: (),
             service_tier: (),
             data_region: "global",
-            streamed: false,
-            cancelled: false,
+            streamed: generation.streamed,
+            cancelled: generation.cancelled,
             finish_reason: generation.finish_reason.as_deref(),
             native_finish_reason: generation.native_finish_reason.as_deref(),
             is_byok: generation.is_byok,
@@ -136,9 +138,9 @@ impl<'a> Record<'a> {
             num_media_prompt: (),
             num_media_completion: (),
             num_input_audio_prompt: (),
-            num_search_results: (),
+            num_search_results: (searches > 0).then_some(5 * searches),
             num_fetches: (),
-            web_search_engine: (),
+            web_search_engine: (searches > 0).then_some("exa"),
             latency: generation.latency_ms,
             generation_time: generation.generation_time_ms,
             moderation_latency: (),
@@ -150,6 +152,7 @@ impl<'a> Record<'a> {
                 latency: generation.latency_ms,
                 model_permaslug: &generation.model,
             }],
+            response_cache_source_id: generation.response_cache_source_id.as_deref(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fake_openrouter::{Config, Fake};
 use serde_json::{Value, json};
 
-use crate::client::{Exchange, ask, get, order, start};
+use crate::client::{Exchange, Reply, ask, get, order, start};
 
 #[test]
 fn a_generation_can_be_looked_up() {
@@ -60,7 +60,7 @@ fn a_key_sums_exactly_what_it_was_billed() {
     let upstream = fake.bill()[5].upstream_cost.clone().unwrap_or_default();
     assert_eq!(data["byok_usage"].to_string(), upstream);
     assert_eq!(data["label"], "sk-or-v1-tes...est");
-    assert_eq!(get(&fake, "/credits").status, 403);
+    assert_eq!(data["is_management_key"], false);
 }
 
 #[test]
@@ -71,4 +71,37 @@ fn models_have_prices_as_strings() {
     assert_eq!(model["id"], "openai/gpt-4o-mini");
     assert_eq!(model["canonical_slug"], "openai/gpt-4o-mini-2024-07-18");
     assert_eq!(model["pricing"]["prompt"], "0.00000015");
+}
+
+const MANAGEMENT: &str = "sk-or-v1-mgmt-test";
+
+fn managed(fake: &Fake, path: &str) -> Reply {
+    Exchange::open(fake, "GET", path, Some(MANAGEMENT), "").reply()
+}
+
+#[test]
+fn a_management_key_sees_the_account_and_generates_nothing() {
+    let fake = start();
+    ask(&fake, &order("openai/gpt-4o", json!({ "fake_cost": "0.10" })));
+    let body = order("openai/gpt-4o", json!({})).to_string();
+    let refused =
+        Exchange::open(&fake, "POST", "/chat/completions", Some(MANAGEMENT), &body).reply();
+    assert_eq!(refused.status, 403);
+    assert_eq!(fake.bill().len(), 1);
+    assert_eq!(managed(&fake, "/key").json()["data"]["is_management_key"], true);
+    let credits = managed(&fake, "/credits");
+    assert_eq!(credits.body, "{\"data\":{\"total_credits\":100,\"total_usage\":0.1}}");
+    let id = &fake.bill()[0].id;
+    assert_eq!(managed(&fake, &format!("/generation?id={id}")).status, 200);
+
+    let refused = get(&fake, "/credits");
+    assert_eq!(refused.status, 403);
+    let message = &refused.json()["error"]["message"];
+    assert_eq!(message, "Only management keys can perform this operation");
+    let zeros = Fake::start(Config { zero_credits: true, ..Config::default() }).expect("a fake");
+    assert_eq!(
+        get(&zeros, "/credits").json()["data"],
+        json!({"total_credits": 0, "total_usage": 0})
+    );
+    assert_eq!(managed(&zeros, "/credits").json()["data"]["total_credits"], 100);
 }

@@ -144,3 +144,75 @@ fn headers_arrive_before_a_delayed_body() {
     assert_eq!(running.cost, "0");
     assert_eq!(fake.in_flight(), 1);
 }
+
+#[test]
+fn a_server_tool_costs_more_than_the_details_show() {
+    let fake = start();
+    let metadata = json!({ "fake_tool_cost": "0.007", "fake_answer": "Found." });
+    let usage = ask(&fake, &order("openai/gpt-4o", metadata)).json()["usage"].take();
+    let amount = |value: &Value| value.to_string().parse::<f64>().expect("a number");
+    let upstream = amount(&usage["cost_details"]["upstream_inference_cost"]);
+    assert!(upstream > 0.0 && (amount(&usage["cost"]) - upstream - 0.007).abs() < 1e-12);
+    assert_eq!(usage["cost"].to_string(), fake.bill()[0].cost);
+    assert_eq!(usage["server_tool_use_details"]["web_search_requests"], 1);
+    assert_eq!(usage.get("is_byok"), None);
+}
+
+#[test]
+fn what_is_empty_or_broken_off_is_insured_but_for_its_tools() {
+    let fake = start();
+    let answer = ask(&fake, &order("openai/gpt-4o", json!({ "fake_empty": "true" }))).json();
+    assert_eq!(answer["choices"][0]["finish_reason"], Value::Null);
+    assert_eq!(answer["usage"]["completion_tokens"], 0);
+    assert_eq!(answer["usage"]["cost"].to_string(), "0");
+    for metadata in [
+        json!({ "fake_empty": "true", "fake_tool_cost": "0.0050" }),
+        json!({ "fake_finish_reason": "error", "fake_tool_cost": "0.0050" }),
+        json!({ "fake_late_error": "502", "fake_tool_cost": "0.0050" }),
+    ] {
+        ask(&fake, &order("openai/gpt-4o", metadata));
+        assert_eq!(fake.bill().last().map(|generation| &*generation.cost), Some("0.0050"));
+    }
+}
+
+#[test]
+fn counts_and_the_upstream_cost_can_be_told() {
+    let fake = start();
+    let metadata = json!({ "fake_cached_tokens": "900", "fake_cache_write_tokens": "70",
+                           "fake_reasoning_tokens": "33", "fake_upstream_cost": "null" });
+    let usage = ask(&fake, &order("openai/gpt-4o", metadata)).json()["usage"].take();
+    assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], 900);
+    assert_eq!(usage["prompt_tokens_details"]["cache_write_tokens"], 70);
+    assert_eq!(usage["completion_tokens_details"]["reasoning_tokens"], 33);
+    assert_eq!(usage["cost_details"]["upstream_inference_cost"], Value::Null);
+    assert!(usage["prompt_tokens"].as_u64() >= Some(970));
+
+    // With a provider key of one's own, the fee and the provider's bill are two amounts.
+    let byok = json!({ "fake_byok": "true", "fake_cost": "0.00001" });
+    let usage = ask(&fake, &order("openai/gpt-4o", byok)).json()["usage"].take();
+    assert_eq!(usage["cost"].to_string(), "0.00001");
+    assert_ne!(usage["cost_details"]["upstream_inference_cost"].to_string(), "0.00001");
+
+    let literal = json!({ "fake_usage": "{\"cost\": \"free\"}", "fake_cost": "0.5" });
+    let answer = ask(&fake, &order("openai/gpt-4o", literal)).json();
+    assert_eq!(answer["usage"], json!({ "cost": "free" }));
+    assert_eq!(fake.bill()[2].cost, "0.5");
+}
+
+#[test]
+fn a_cached_answer_is_free_and_says_whose_it_is() {
+    let fake = start();
+    let reply = ask(&fake, &order("openai/gpt-4o", json!({ "fake_cache_hit": "true" })));
+    assert_eq!(reply.header("x-openrouter-cache-status"), Some("HIT"));
+    let billed = &fake.bill()[0];
+    assert_eq!(
+        reply.header("x-openrouter-cache-source-id"),
+        billed.response_cache_source_id.as_deref()
+    );
+    let usage = &reply.json()["usage"];
+    assert_eq!(
+        (usage["total_tokens"].to_string(), usage["cost"].to_string()),
+        ("0".into(), "0".into())
+    );
+    assert_eq!(billed.cost, "0");
+}

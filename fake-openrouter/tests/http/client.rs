@@ -95,24 +95,43 @@ impl Exchange {
 
     /// The next piece of a chunked body, empty at its end.
     pub fn chunk(&mut self) -> String {
+        String::from_utf8(self.piece()).expect("text")
+    }
+
+    fn piece(&mut self) -> Vec<u8> {
         let length = usize::from_str_radix(&self.line(), 16).expect("a chunk length");
         let mut bytes = vec![0; length + 2];
         self.0.read_exact(&mut bytes).expect("a whole chunk");
         bytes.truncate(length);
-        String::from_utf8(bytes).expect("text")
+        bytes
+    }
+
+    /// All bytes up to the end, or how it broke.
+    pub fn rest(mut self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     pub fn reply(mut self) -> Reply {
         let (status, headers) = self.head();
         let chunked = headers.iter().any(|(name, _)| name == "transfer-encoding");
-        let body = if chunked {
-            std::iter::repeat_with(|| self.chunk()).take_while(|chunk| !chunk.is_empty()).collect()
-        } else {
-            let mut body = String::new();
-            self.0.read_to_string(&mut body).expect("a whole body");
-            body
-        };
+        let body = String::from_utf8(self.body(chunked)).expect("text");
         Reply { status, headers, body }
+    }
+
+    /// The body of an answer, text or not.
+    pub fn bytes(mut self) -> Vec<u8> {
+        let (_, headers) = self.head();
+        self.body(headers.iter().any(|(name, _)| name == "transfer-encoding"))
+    }
+
+    fn body(mut self, chunked: bool) -> Vec<u8> {
+        if !chunked {
+            return self.rest().expect("a whole body");
+        }
+        let pieces = std::iter::repeat_with(|| self.piece());
+        pieces.take_while(|piece| !piece.is_empty()).flatten().collect()
     }
 
     fn line(&mut self) -> String {

@@ -46,13 +46,12 @@ fn the_edge_answers_its_timeout_in_html() {
 fn requests_that_make_no_sense_are_refused() {
     let fake = start();
     let message = |role: &str| json!([{ "role": role, "content": "Hello" }]);
-    let bad: [Value; 10] = [
+    let bad: [Value; 9] = [
         json!([]),
         json!({ "model": "openai/gpt-4o" }),
         json!({ "model": "openai/gpt-4o", "messages": [] }),
         json!({ "model": "openai/gpt-4o", "messages": message("wizard") }),
         json!({ "model": "openai/gpt-4o", "messages": [{ "role": "user" }] }),
-        json!({ "model": "openai/gpt-4o", "messages": message("user"), "stream": true }),
         json!({ "model": "openai/gpt-4o", "messages": message("user"), "max_tokens": 0 }),
         json!({ "model": "nope/model", "messages": message("user") }),
         order("openai/gpt-4o", json!({ "fake_statsu": "500" })),
@@ -82,4 +81,85 @@ fn only_openrouter_keys_are_let_in() {
     assert_eq!(fake.connections(), 2);
     assert_envelope(&get(&fake, "/no/such/thing"), 404);
     assert_envelope(&get(&fake, "/chat/completions"), 405);
+}
+
+#[test]
+fn the_first_of_a_kind_are_refused() {
+    let fake = start();
+    let stormy = |user: &str, times: &str| {
+        let metadata =
+            json!({ "fake_429_times": times, "fake_503_times": "1", "fake_retry_after": "3" });
+        let mut body = order("openai/gpt-4o", metadata);
+        body["user"] = json!(user);
+        let reply = ask(&fake, &body);
+        (reply.status, reply.header("retry-after").map(str::to_owned))
+    };
+    let wait = Some("3".to_owned());
+    for _ in 0..2 {
+        assert_eq!(stormy("a", "2"), (429, wait.clone()));
+    }
+    // Another user's requests, and another wish of the same user's, are counted apart.
+    assert_eq!(stormy("b", "1"), (429, wait.clone()));
+    assert_eq!(stormy("a", "1"), (429, wait.clone()));
+    assert_eq!(stormy("a", "2"), (503, wait));
+    assert_eq!(stormy("a", "2"), (200, None));
+    assert_eq!(stormy("a", "2"), (200, None));
+    assert_eq!(fake.bill().len(), 2);
+    fake.clear();
+    assert_eq!(stormy("a", "2").0, 429);
+}
+
+#[test]
+fn an_error_can_come_late_and_be_paid_for() {
+    let fake = start();
+    let late = |code: &str, body: &str| {
+        let metadata = json!({ "fake_late_error": code, "fake_body": body });
+        let metadata = if body.is_empty() { json!({ "fake_late_error": code }) } else { metadata };
+        ask(&fake, &order("openai/gpt-4o", metadata))
+    };
+    let reply = late("429", "");
+    assert!(reply.status == 200 && reply.body.starts_with("\n "), "heartbeats come first");
+    assert_eq!(reply.json()["error"]["code"], 429);
+    assert_eq!(reply.json().get("choices"), None);
+    assert_eq!(reply.header("x-generation-id"), Some(&*fake.bill()[0].id));
+    assert_eq!(late("server_error", "").json()["error"]["code"], "server_error");
+    assert!(fake.bill().iter().all(|generation| generation.billed && generation.cost == "0"));
+
+    let paid = json!({ "fake_status": "400", "fake_billed_error": "true", "fake_cost": "0.10" });
+    let reply = ask(&fake, &order("openai/gpt-4o", paid));
+    assert_eq!(reply.status, 400);
+    assert!(reply.body.contains("\"cost\":0.10"), "{}", reply.body);
+    let billed = &fake.bill()[2];
+    assert!(billed.billed && billed.cost == "0.10");
+    assert_eq!(reply.json()["id"], *billed.id);
+    let timeout = json!({ "fake_status": "524", "fake_billed_error": "true" });
+    assert!(ask(&fake, &order("openai/gpt-4o", timeout)).body.starts_with("<!DOCTYPE html>"));
+    assert_ne!(fake.bill()[3].cost, "0", "it ran on behind the edge");
+}
+
+#[test]
+fn errors_come_in_every_dress() {
+    let fake = start();
+    let wished = |metadata| ask(&fake, &order("openai/gpt-4o", metadata));
+    let moved = wished(json!({ "fake_status": "307", "fake_location": "http://127.0.0.1:9/x" }));
+    assert_eq!((moved.status, moved.header("location")), (307, Some("http://127.0.0.1:9/x")));
+    let moved = wished(json!({ "fake_status": "301" }));
+    assert_eq!(moved.header("location"), Some("/api/v1/chat/completions"));
+
+    let page = wished(json!({ "fake_status": "502", "fake_error_shape": "page" }));
+    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")));
+    let gone = wished(json!({ "fake_status": "404", "fake_error_shape": "availability",
+                              "fake_error_id": "true" }));
+    let error = &gone.json()["error"];
+    assert_eq!(error.get("code"), None);
+    assert_eq!(
+        (&error["http_status"], &error["error_type"]),
+        (&json!(404), &json!("no_endpoints"))
+    );
+    assert!(gone.header("x-generation-id").is_some_and(|id| id.starts_with("gen-")));
+
+    let words = json!({ "fake_status": "503", "fake_body": "busy", "fake_retry_after": "soon" });
+    let busy = wished(words);
+    assert_eq!((&*busy.body, busy.header("retry-after")), ("busy", Some("soon")));
+    assert!(fake.bill().is_empty());
 }

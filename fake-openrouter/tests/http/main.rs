@@ -5,3 +5,5 @@ mod answer;
 mod client;
 mod departure;
 mod errors;
+mod faults;
+mod streams;
