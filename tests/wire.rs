@@ -8,6 +8,8 @@ mod call;
 mod catalog;
 #[path = "wire/failures.rs"]
 mod failures;
+#[path = "wire/faults.rs"]
+mod faults;
 #[path = "wire/gateway.rs"]
 mod gateway;
 #[path = "wire/http.rs"]

@@ -34,8 +34,8 @@
 //! | `fake_retry_after` | the Retry-After header of a 429 or 503: seconds, or any text |
 //! | `fake_error_shape` | `page`: the edge's HTML; `availability`: the envelope that has no code |
 //! | `fake_error_id` | `true`: the error names a generation in its header |
-//! | `fake_billed_error` | `true`: the error of `fake_status` comes after a whole, billed generation |
 //! | `fake_late_error` | this code (number or text) in an envelope at status 200, without choices |
+//! | `fake_billed_error` | `true`: the error comes after a whole, billed generation, and tells its usage |
 //! | `fake_location` | where a status of 300 to 399 points; without it, to this very endpoint |
 //!
 //! How it travels (`transport`); `fault` lists what `fake_fault` knows:

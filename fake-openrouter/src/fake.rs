@@ -75,6 +75,13 @@ impl Fake {
         self.ca_pem.as_deref()
     }
 
+    /// From now on every request wishes for this too, with or without metadata of its own; what it
+    /// asks for itself goes before. The names are those of the `fake_*` controls.
+    pub fn wish(&self, wishes: &[(&str, &str)]) {
+        let pairs = wishes.iter().map(|(name, text)| ((*name).to_owned(), (*text).into()));
+        self.state.set_wishes(pairs.collect());
+    }
+
     /// Every generation, running ones too, in the order they were started.
     pub fn bill(&self) -> Vec<Generation> {
         self.state.bill.generations()

@@ -83,7 +83,8 @@ pub(crate) fn generate(
     let mut tokens = Tokens::draw(order, &content, random);
     let finish_reason = finish_reason(control, tokens.cut);
     let failed = finish_reason.as_deref() == Some("error");
-    if control.answer.empty || control.refusal.late.is_some() {
+    let late = control.refusal.late.is_some();
+    if control.answer.empty || late {
         content.clear();
     } else if control.answer.text.is_none() && (tokens.cut || failed) {
         let length = content.chars().count();
@@ -174,7 +175,7 @@ fn finish_reason(control: &Control, cut: bool) -> Option<String> {
     let breaks = control.streaming.error.is_some_and(|form| form != ErrorForm::Usage);
     if control.answer.empty || control.streaming.error == Some(ErrorForm::Usage) {
         None
-    } else if breaks || control.refusal.late.is_some() {
+    } else if breaks || (control.refusal.late.is_some() && !control.refusal.billed) {
         Some("error".to_owned())
     } else {
         let natural = if cut { "length" } else { "stop" };

@@ -33,14 +33,15 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    pub(crate) fn parse(body: &Value) -> Result<Self, Refusal> {
+    /// Reads a request; `wishes` are those of all requests, which its own come on top of.
+    pub(crate) fn parse(body: &Value, wishes: &Map<String, Value>) -> Result<Self, Refusal> {
         let fields = body.as_object().ok_or_else(|| {
             Refusal::bad_request("Invalid request: the body is not a JSON object")
         })?;
-        Self::read(fields).map_err(|message| Refusal::bad_request(&message))
+        Self::read(fields, wishes).map_err(|message| Refusal::bad_request(&message))
     }
 
-    fn read(fields: &Map<String, Value>) -> Result<Self, String> {
+    fn read(fields: &Map<String, Value>, wishes: &Map<String, Value>) -> Result<Self, String> {
         let messages = fields
             .get("messages")
             .and_then(Value::as_array)
@@ -64,7 +65,7 @@ impl Order {
             user: text_field(fields, "user", 512)?,
             session_id: text_field(fields, "session_id", 256)?,
             stream: stream(fields)?,
-            control: control(fields)?,
+            control: control(fields, wishes.clone())?,
             storm: json!([fields.get("user"), fields.get("metadata")]).to_string(),
         })
     }
@@ -140,9 +141,9 @@ fn text_field(
 }
 
 /// OpenRouter's limits hold for the caller's own keys; the fake's controls may be longer.
-fn control(fields: &Map<String, Value>) -> Result<Control, String> {
+fn control(fields: &Map<String, Value>, mut wishes: Map<String, Value>) -> Result<Control, String> {
     let pairs = match fields.get("metadata") {
-        None | Some(Value::Null) => return Ok(Control::default()),
+        None | Some(Value::Null) => return Control::parse(&wishes),
         Some(Value::Object(pairs)) => pairs,
         Some(_) => return Err("metadata: expected an object".into()),
     };
@@ -156,5 +157,6 @@ fn control(fields: &Map<String, Value>) -> Result<Control, String> {
             return Err(format!("metadata.{key}: too long"));
         }
     }
-    Control::parse(pairs)
+    wishes.extend(pairs.clone());
+    Control::parse(&wishes)
 }

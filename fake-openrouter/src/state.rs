@@ -1,8 +1,10 @@
 //! What all requests share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use fastrand::Rng;
+use serde_json::{Map, Value};
 
 use crate::Config;
 use crate::bill::Bill;
@@ -15,6 +17,7 @@ pub(crate) struct State {
     pub(crate) bill: Bill,
     pub(crate) in_flight: InFlight,
     pub(crate) storms: Storms,
+    wishes: Mutex<Map<String, Value>>,
     connections: AtomicU64,
     sequence: AtomicU64,
 }
@@ -26,9 +29,19 @@ impl State {
             bill: Bill::default(),
             in_flight: InFlight::default(),
             storms: Storms::default(),
+            wishes: Mutex::default(),
             connections: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
         }
+    }
+
+    /// What all requests wish for.
+    pub(crate) fn wishes(&self) -> Map<String, Value> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_wishes(&self, wishes: Map<String, Value>) {
+        *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = wishes;
     }
 
     pub(crate) fn connection_accepted(&self) {

@@ -27,7 +27,15 @@ impl Database<'static> {
     #[allow(clippy::new_without_default)] // it makes a database: nothing to do by default
     pub fn new() -> Database<'static> {
         let database = Database::without_key();
-        database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
+        database.store_key();
+        database
+    }
+
+    /// As [`Database::new`], but the gateway starts with this setting.
+    pub fn with(setting: &str, value: &str) -> Database<'static> {
+        let database = Database::without_key();
+        database.set(setting, value);
+        database.store_key();
         database
     }
 
@@ -57,6 +65,11 @@ impl<'c> Database<'c> {
         // The server goes with the database.
         std::mem::forget(self);
         parts
+    }
+
+    /// Stores [`KEY`], which starts the gateway.
+    pub fn store_key(&self) {
+        self.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     }
 
     /// Sets a setting for new sessions of this database, the gateway's included.

@@ -4,8 +4,6 @@
 mod caught;
 #[path = "failures/lost.rs"]
 mod lost;
-#[path = "failures/odd_answers.rs"]
-mod odd_answers;
 #[path = "failures/odd_errors.rs"]
 mod odd_errors;
 #[path = "failures/statuses.rs"]
@@ -13,16 +11,7 @@ mod statuses;
 #[path = "failures/unsure.rs"]
 mod unsure;
 
-use hiems_tests::{Canned, Database, KEY, Refusal};
-
-/// A database whose OpenRouter answers what it is told.
-fn canned() -> (Database<'static>, Canned) {
-    let canned = Canned::start();
-    let database = Database::without_key();
-    database.set("hiems.base_url", &canned.base_url());
-    database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
-    (database, canned)
-}
+use hiems_tests::{KEY, Refusal};
 
 /// The id of the call that DETAIL begins with.
 fn call_id(refusal: &Refusal) -> String {

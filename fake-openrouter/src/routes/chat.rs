@@ -45,7 +45,7 @@ pub(super) async fn complete(
     };
     let body = read(&bytes);
     let accepted = auth::for_inference(&headers, &state.config)
-        .and_then(|key| Ok((key.to_owned(), Order::parse(&body)?)));
+        .and_then(|key| Ok((key.to_owned(), Order::parse(&body, &state.wishes())?)));
     let (key, order) = match accepted {
         Ok(accepted) => accepted,
         Err(refusal) => {

@@ -132,9 +132,14 @@ fn an_error_can_come_late_and_be_paid_for() {
     let billed = &fake.bill()[2];
     assert!(billed.billed && billed.cost == "0.10");
     assert_eq!(reply.json()["id"], *billed.id);
+    let paid = json!({ "fake_late_error": "400", "fake_billed_error": "true", "fake_cost": "0.2" });
+    assert_eq!(
+        ask(&fake, &order("openai/gpt-4o", paid)).json()["usage"]["cost"].to_string(),
+        "0.2"
+    );
     let timeout = json!({ "fake_status": "524", "fake_billed_error": "true" });
     assert!(ask(&fake, &order("openai/gpt-4o", timeout)).body.starts_with("<!DOCTYPE html>"));
-    assert_ne!(fake.bill()[3].cost, "0", "it ran on behind the edge");
+    assert_ne!(fake.bill()[4].cost, "0", "it ran on behind the edge");
 }
 
 #[test]
@@ -162,4 +167,17 @@ fn errors_come_in_every_dress() {
     let busy = wished(words);
     assert_eq!((&*busy.body, busy.header("retry-after")), ("busy", Some("soon")));
     assert!(fake.bill().is_empty());
+}
+
+#[test]
+fn a_wish_can_be_made_for_all() {
+    let fake = start();
+    fake.wish(&[("fake_status", "418"), ("fake_error_id", "true")]);
+    let plain = json!({ "messages": [{ "role": "user", "content": "Hello" }] });
+    assert_eq!(ask(&fake, &plain).status, 418);
+    let reply = ask(&fake, &order("openai/gpt-4o", json!({ "fake_status": "413" })));
+    assert_eq!(reply.status, 413);
+    assert!(reply.header("x-generation-id").is_some());
+    fake.wish(&[]);
+    assert_eq!(ask(&fake, &plain).status, 200);
 }

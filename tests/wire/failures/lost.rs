@@ -5,19 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hiems_tests::{
-    Config, Database, Fake, KEY, Refusal, ResultExt, Running, call, directives, wait_until,
+    Config, Database, Fake, Refusal, ResultExt, Running, call, directives, wait_until,
 };
 use serde_json::{Value, json};
 
 use super::{assert_keyless, call_id};
-
-/// A database whose gateway starts with this setting, and with a key.
-fn database_with(setting: &str, value: &str) -> Database<'static> {
-    let database = Database::without_key();
-    database.set(setting, value);
-    database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
-    database
-}
 
 /// The one row of a call whose outcome is not known.
 fn assert_booked_as_unknown(database: &Database, refusal: &Refusal, error_code: &str) -> Value {
@@ -48,7 +40,7 @@ fn an_openrouter_that_cannot_be_reached_leaves_nothing() {
         .and_then(|listener| listener.local_addr())
         .expect("a port")
         .port();
-    let database = database_with("hiems.base_url", &format!("http://127.0.0.1:{port}/api/v1"));
+    let database = Database::with("hiems.base_url", &format!("http://127.0.0.1:{port}/api/v1"));
     let mut client = database.admin();
     let refusal = call(&mut client, "{}").refusal();
     assert_eq!(refusal.sqlstate, "PT503");
@@ -62,7 +54,7 @@ fn an_openrouter_that_cannot_be_reached_leaves_nothing() {
 
 #[test]
 fn an_answer_that_takes_too_long_is_given_up_and_its_generation_known() {
-    let database = database_with("hiems.request_timeout", "1s");
+    let database = Database::with("hiems.request_timeout", "1s");
     let options = directives(&[("fake_delay_ms", "4000")]);
     let refusal = call(&mut database.admin(), &options).refusal();
     assert_eq!(database.fake.in_flight(), 1);
@@ -75,7 +67,7 @@ fn an_answer_that_takes_too_long_is_given_up_and_its_generation_known() {
 
 #[test]
 fn headers_that_do_not_come_leave_no_generation() {
-    let database = database_with("hiems.request_timeout", "1s");
+    let database = Database::with("hiems.request_timeout", "1s");
     let options = directives(&[("fake_header_delay_ms", "4000")]);
     let refusal = call(&mut database.admin(), &options).refusal();
     assert_eq!(refusal.sqlstate, "PT408");
@@ -116,7 +108,7 @@ fn a_connection_that_breaks_leaves_the_outcome_open() {
 
 #[test]
 fn an_answer_that_is_too_large_is_cut_off_and_booked() {
-    let database = database_with("hiems.max_response_bytes", "2kB");
+    let database = Database::with("hiems.max_response_bytes", "2kB");
     let mut client = database.admin();
     let options = directives(&[("fake_answer", &"x".repeat(4096))]);
     let refusal = call(&mut client, &options).refusal();

@@ -1,9 +1,9 @@
 //! Errors in every dress that OpenRouter, its edge and its providers send them in.
 
-use hiems_tests::{ResultExt, call, cluster};
+use hiems_tests::{Database, ResultExt, call, cluster, directives};
 use serde_json::{Value, json};
 
-use super::{call_id, canned};
+use super::call_id;
 
 /// Status, body; SQLSTATE, a piece of DETAIL, the ledger's `error_code`.
 const CASES: [(u16, &str, &str, &str, &str); 19] = [
@@ -60,11 +60,14 @@ const CASES: [(u16, &str, &str, &str, &str); 19] = [
 
 #[test]
 fn every_dress_is_recognised_and_booked_once() {
-    let (database, canned) = canned();
+    let database = Database::new();
     let mut client = database.admin();
     for (status, body, sqlstate, detail, error_code) in CASES {
-        canned.answer(status, "x-generation-id: gen-odd\r\n", body.as_bytes());
-        let refusal = call(&mut client, "{}").refusal();
+        let code = status.to_string();
+        let mut wishes = vec![("fake_body", body), ("fake_error_id", "true")];
+        // What comes at status 200 comes after a generation.
+        wishes.extend((status != 200).then_some(("fake_status", code.as_str())));
+        let refusal = call(&mut client, &directives(&wishes)).refusal();
         assert_eq!(refusal.sqlstate, sqlstate, "{status} {body}: {refusal:?}");
         assert!(refusal.detail.contains(detail), "{status} {body}: {refusal:?}");
         database.wait_until_booked();
@@ -81,65 +84,16 @@ fn every_dress_is_recognised_and_booked_once() {
         assert_eq!(row["cost_usd"], cost, "{status} {body}");
         assert_eq!(row["cost_source"], source, "{status} {body}");
     }
-    assert_eq!(canned.requests(), CASES.len());
+    assert_eq!(database.fake.requests().len(), CASES.len());
     assert_eq!(database.count("hiems.ai_usage_logs"), CASES.len() as i64);
-}
-
-// Some errors come with a usage all the same: what was charged is booked.
-#[test]
-fn an_error_that_names_a_cost_is_booked_with_it() {
-    let (database, canned) = canned();
-    let body = r#"{"id": "gen-odd", "model": "a/b", "error": {"code": 400, "message": "limit"},
-                   "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7,
-                             "cost": 0.00012}}"#;
-    for status in [200, 400] {
-        canned.answer(status, "", body.as_bytes());
-        let refusal = call(&mut database.admin(), "{}").refusal();
-        assert_eq!(refusal.sqlstate, "22023", "{status}");
-        database.wait_until_booked();
-        let row = database.ledger().pop().expect("a row");
-        assert_eq!(row["outcome"], "failed");
-        assert_eq!(row["generation_id"], "gen-odd");
-        assert_eq!(row["cost_usd"].to_string(), "0.00012");
-        assert_eq!(row["cost_source"], "billed");
-        assert_eq!(row["total_tokens"], json!(7));
-    }
-}
-
-#[test]
-fn a_connection_that_ends_early_leaves_the_outcome_open() {
-    let (database, canned) = canned();
-    let head = "HTTP/1.1 200 OK\r\nx-generation-id: gen-cut\r\ncontent-length: 500\r\n\r\n";
-    let cut = format!("{head}  {{\"id\": \"gen-cut\"");
-    let cases = [
-        ("", Value::Null),
-        ("HTTP/1.1 200 OK\r\nx-gene", Value::Null),
-        (head, json!("gen-cut")),
-        (cut.as_str(), json!("gen-cut")),
-    ];
-    for (bytes, generation) in &cases {
-        canned.answer_raw(bytes.as_bytes());
-        let refusal = call(&mut database.admin(), "{}").refusal();
-        assert_eq!(refusal.sqlstate, "PT502", "{bytes:?}: {refusal:?}");
-        database.wait_until_booked();
-        let row = database.ledger().pop().expect("a row");
-        assert_eq!(row["id"], json!(call_id(&refusal)));
-        assert_eq!(row["outcome"], "unknown", "{bytes:?}");
-        assert_eq!(row["error_code"], "connection_lost", "{bytes:?}");
-        assert_eq!(row["cost_usd"], Value::Null, "{bytes:?}");
-        assert_eq!(row["generation_id"], *generation, "{bytes:?}");
-    }
-    assert_eq!(canned.requests(), cases.len(), "nothing is sent again");
 }
 
 #[test]
 fn a_long_story_is_cut() {
-    let (database, canned) = canned();
+    let database = Database::new();
     let body = json!({"error": {"code": 400, "message": "å".repeat(100_000)}}).to_string();
-    // A date instead of seconds is no reason to stumble.
-    let headers = "retry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\n";
-    canned.answer(400, headers, body.as_bytes());
-    let refusal = call(&mut database.admin(), "{}").refusal();
+    let options = directives(&[("fake_status", "400"), ("fake_body", &body)]);
+    let refusal = call(&mut database.admin(), &options).refusal();
     assert_eq!(refusal.sqlstate, "22023");
     assert!(refusal.detail.contains("ååå"));
     assert!(refusal.detail.chars().count() < 3_000);
@@ -149,12 +103,12 @@ fn a_long_story_is_cut() {
 #[test]
 fn a_key_that_is_repeated_goes_no_further() {
     const REPEATED: &str = "sk-or-v1-repeated-by-the-provider";
-    let (database, canned) = canned();
+    let database = Database::new();
     let mut client = database.admin();
     client.execute("SELECT hiems.set_api_key($1)", &[&REPEATED]).expect("a key");
     let words = format!("Incorrect API key provided: {REPEATED}.");
     let body = json!({"error": {"code": 401, "message": words}}).to_string();
-    canned.answer(401, "", body.as_bytes());
+    database.fake.wish(&[("fake_status", "401"), ("fake_body", &body)]);
     let refusal = call(&mut client, "{}").refusal();
     assert_eq!(refusal.sqlstate, "PT503");
     assert!(refusal.detail.contains("Incorrect API key"), "{refusal:?}");

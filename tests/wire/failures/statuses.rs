@@ -143,16 +143,3 @@ fn an_unknown_model_is_a_bad_argument() {
     assert_eq!(rows[0]["model_requested"], "nope/nothing");
     assert_eq!(rows[0]["cost_usd"], json!(0));
 }
-
-#[test]
-fn a_redirect_is_not_followed() {
-    let database = Database::new();
-    let refusal = call(&mut database.admin(), &directives(&[("fake_status", "307")])).refusal();
-    assert_eq!(refusal.sqlstate, "PT502");
-    database.wait_until_booked();
-    let rows = database.ledger();
-    assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0]["outcome"], "failed");
-    assert_eq!(rows[0]["http_status"], json!(307));
-    assert_eq!(database.fake.requests().len(), 1);
-}

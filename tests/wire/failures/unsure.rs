@@ -3,8 +3,6 @@
 use hiems_tests::{Database, ResultExt, call, directives};
 use serde_json::{Value, json};
 
-use super::canned;
-
 #[test]
 fn an_answer_without_usage_is_an_answer_of_unknown_cost() {
     let database = Database::new();
@@ -43,22 +41,6 @@ fn an_answer_without_usage_is_an_answer_of_unknown_cost() {
     assert_eq!(totals.as_deref(), Some("1 1 0"));
 }
 
-// The provider broke off half-way: status 200, a choice that ends in an error, and no charge.
-#[test]
-fn an_answer_that_ends_in_an_error_says_so() {
-    let database = Database::new();
-    let options = directives(&[("fake_finish_reason", "error")]);
-    let answer = call(&mut database.admin(), &options).expect("an answer");
-    let answer: Value = serde_json::from_str(&answer).expect("JSON");
-    assert_eq!(answer["choices"][0]["error"]["code"], json!(502));
-    let rows = database.ledger();
-    assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0]["outcome"], "committed");
-    assert_eq!(rows[0]["finish_reason"], "error");
-    assert_eq!(rows[0]["cost_usd"], json!(0));
-    assert_eq!(rows[0]["cost_source"], "billed");
-}
-
 #[test]
 fn an_answer_that_was_cut_is_an_answer() {
     let database = Database::new();
@@ -72,27 +54,11 @@ fn an_answer_that_was_cut_is_an_answer() {
 }
 
 #[test]
-fn an_error_that_says_what_it_used_is_not_booked_as_free() {
-    let (database, canned) = canned();
-    let mut client = database.admin();
-    for usage in [r#"{"completion_tokens": 12}"#, r#"{"cost": 1e999}"#] {
-        let body = format!(r#"{{"error": {{"code": 502, "message": "late"}}, "usage": {usage}}}"#);
-        canned.answer(502, "", body.as_bytes());
-        assert_eq!(call(&mut client, "{}").sqlstate(), "PT502");
-        database.wait_until_booked();
-        let row = database.ledger().pop().expect("a row");
-        assert_eq!(row["cost_source"], "unknown", "{usage}");
-        assert_eq!(row["cost_usd"], Value::Null, "{usage}");
-    }
-}
-
-#[test]
 fn a_failed_call_with_tools_may_have_cost_something() {
-    let (database, canned) = canned();
+    let database = Database::new();
     let mut client = database.admin();
-    let body = br#"{"error": {"code": 502, "message": "late"}}"#;
+    database.fake.wish(&[("fake_status", "502")]);
     for (options, source) in [("{}", "not_billed"), (r#"{"tools": []}"#, "unknown")] {
-        canned.answer(502, "", body);
         assert_eq!(call(&mut client, options).sqlstate(), "PT502");
         database.wait_until_booked();
         let row = database.ledger().pop().expect("a row");

@@ -56,7 +56,9 @@ impl Reply {
             let refusal = refusal(order, status);
             refusal.having_used(&generation.id, &generation.model, used()?).into_parts()
         } else if let Some(code) = &control.refusal.late {
-            late(code, &generation.model, &generation.provider).into_parts()
+            let refusal = late(code, &generation.model, &generation.provider);
+            let used = if control.refusal.billed { used()? } else { None };
+            refusal.having_used(&generation.id, &generation.model, used).into_parts()
         } else {
             (StatusCode::OK, HeaderMap::new(), answer::render(outcome, control)?)
         };
