@@ -76,6 +76,21 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON hiems.ai_usage
     FOR EACH STATEMENT EXECUTE FUNCTION hiems_private.refuse_ledger_change();
 ALTER TABLE hiems.ai_usage_logs ENABLE ALWAYS TRIGGER append_only;
 
+-- hiems writes as a superuser; 10 is the one that initdb makes. No policy lets anybody else insert, but
+-- a role with BYPASSRLS asks no policy.
+CREATE FUNCTION hiems_private.refuse_ledger_row() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'only hiems writes to the ledger' USING
+        ERRCODE = '42501',
+        DETAIL = 'INSERT on hiems.ai_usage_logs was refused.',
+        HINT = 'Calls are booked by hiems.submit_prompt() and its like.';
+END
+$$;
+CREATE TRIGGER written_by_hiems BEFORE INSERT ON hiems.ai_usage_logs
+    FOR EACH STATEMENT WHEN (NOT pg_catalog.pg_has_role(10::oid, 'USAGE'))
+    EXECUTE FUNCTION hiems_private.refuse_ledger_row();
+ALTER TABLE hiems.ai_usage_logs ENABLE ALWAYS TRIGGER written_by_hiems;
+
 ALTER TABLE hiems.ai_usage_logs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_rows_and_readers ON hiems.ai_usage_logs FOR SELECT
     USING (principal = (SELECT hiems.current_principal())

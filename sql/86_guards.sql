@@ -28,6 +28,42 @@ $$;
 CREATE EVENT TRIGGER hiems_guard_tables ON ddl_command_end
     WHEN TAG IN ('CREATE TRIGGER', 'CREATE RULE')
     EXECUTE FUNCTION hiems_private.guard_tables();
+-- Also where session_replication_role is replica, which some may set who are no superusers.
+ALTER EVENT TRIGGER hiems_guard_tables ENABLE ALWAYS;
+
+-- A foreign key onto a table of hiems tells whether a row exists, whoever may not see it, and keeps it
+-- from being deleted. A careless GRANT ALL includes REFERENCES.
+CREATE FUNCTION hiems_private.guard_references() RETURNS event_trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    guarded text;
+BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RETURN;
+    END IF;
+    SELECT f.confrelid::regclass::text INTO guarded
+    FROM pg_constraint AS f
+    JOIN pg_class AS c ON c.oid = f.confrelid
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE f.contype = 'f' AND f.conparentid = 0 AND n.nspname IN ('hiems', 'hiems_private')
+      AND f.conrelid IN (SELECT objid FROM pg_event_trigger_ddl_commands())
+      -- Made by this transaction: one of a superuser's stays, and its table can be altered.
+      AND f.xmin IN (SELECT transactionid FROM pg_locks
+                     WHERE pid = pg_backend_pid() AND locktype = 'transactionid'
+                       AND mode = 'ExclusiveLock' AND granted)
+    LIMIT 1;
+    IF guarded IS NOT NULL THEN
+        RAISE EXCEPTION 'only superusers may put a foreign key on a table of hiems' USING
+            ERRCODE = '42501',
+            DETAIL = format('%s with a reference to %s was refused.', tg_tag, guarded),
+            HINT = 'Keep the id in a column without a foreign key.';
+    END IF;
+END
+$$;
+CREATE EVENT TRIGGER hiems_guard_references ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA')
+    EXECUTE FUNCTION hiems_private.guard_references();
+ALTER EVENT TRIGGER hiems_guard_references ENABLE ALWAYS;
 
 -- DROP EXTENSION takes the ledger with it: hiems.allow_drop must be on. The library looks at it once it
 -- is loaded (src/pg/drop_guard.rs), and calling this loads it.

@@ -92,6 +92,7 @@ COMMENT ON POLICY own_rows_and_readers ON hiems_private.calls IS 'Each principal
 COMMENT ON POLICY own_rows_and_readers ON hiems.ai_usage_logs IS 'Each principal sees its own rows, whoever has the level reader sees all.';
 COMMENT ON TRIGGER stamp ON hiems.ai_usage_logs IS 'Sets booked_xid, and booked_at where it is not set.';
 COMMENT ON TRIGGER append_only ON hiems.ai_usage_logs IS 'Refuses UPDATE, DELETE and TRUNCATE (42501).';
+COMMENT ON TRIGGER written_by_hiems ON hiems.ai_usage_logs IS 'Refuses INSERT by anybody but hiems and superusers (42501).';
 COMMENT ON TRIGGER notify ON hiems.ai_usage_logs IS 'Tells channel hiems_usage of new rows.';
 
 COMMENT ON TABLE hiems_private.exchange_rates IS 'SEK per unit of a currency, by day. Use hiems.set_exchange_rate().';
@@ -174,8 +175,11 @@ COMMENT ON COLUMN hiems.calls.principal IS 'Who called: jwt:<sub> or role:<name>
 
 COMMENT ON FUNCTION hiems_private.stamp_ledger_row() IS 'Sets what every ledger row has of its own booking.';
 COMMENT ON FUNCTION hiems_private.refuse_ledger_change() IS 'Raises 42501: the ledger is append-only.';
+COMMENT ON FUNCTION hiems_private.refuse_ledger_row() IS 'Raises 42501: only hiems writes to the ledger.';
 COMMENT ON FUNCTION hiems_private.notify_usage() IS 'Sends {"v":1,"count":n,"ids":[up to 100]} on channel hiems_usage, but where hiems.notify is off or the queue nearly full.';
 COMMENT ON FUNCTION hiems_private.guard_tables() IS 'Raises 42501 where somebody who is no superuser puts a trigger or a rule on a table of hiems.';
 COMMENT ON FUNCTION hiems_private.guard_drop() IS 'Loads the library, which refuses DROP EXTENSION hiems (55000) while hiems.allow_drop is off.';
 COMMENT ON EVENT TRIGGER hiems_guard_drop IS 'Keeps the ledger from going with DROP EXTENSION by mistake.';
 COMMENT ON EVENT TRIGGER hiems_guard_tables IS 'Keeps triggers and rules of others off the tables of hiems.';
+COMMENT ON FUNCTION hiems_private.guard_references() IS 'Raises 42501 where somebody who is no superuser puts a foreign key on a table of hiems.';
+COMMENT ON EVENT TRIGGER hiems_guard_references IS 'Keeps foreign keys of others off the tables of hiems.';

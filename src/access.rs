@@ -73,8 +73,12 @@ pub fn has_level(level: Level) -> Result<bool, Error> {
     Ok(found.into_iter().flatten().any(|has| has))
 }
 
-/// Refuses with 42501 where the caller lacks `level`.
+/// Refuses with 42501 where the caller lacks `level`, and, for all but reading, in the maintenance of a
+/// table: an index over a paid function must not spend whenever somebody's ANALYZE comes by.
 pub fn require(level: Level) -> Result<(), Error> {
+    if level != Level::Reader && identity::is_restricted() {
+        return Err(Error::Restricted);
+    }
     if has_level(level)? {
         return Ok(());
     }

@@ -37,7 +37,8 @@ pub fn jwt_subject() -> Option<String> {
     }
     let claims = session::setting(c"request.jwt.claims")?;
     let claims: Claims = serde_json::from_str(&claims).ok()?;
-    claims.sub.filter(|sub| !sub.is_empty())
+    // PostgreSQL's texts hold no NUL, JSON's may.
+    claims.sub.filter(|sub| !sub.is_empty() && !sub.contains('\0'))
 }
 
 /// `jwt:<sub>` or `role:<name>`; None in a token's session without a subject: it owns nothing.

@@ -28,6 +28,10 @@ pub enum Error {
     #[error("the request is too large")]
     RequestTooLarge { bytes: usize, limit: usize },
 
+    /// In the maintenance of a table (42501).
+    #[error("permission denied within a security-restricted operation")]
+    Restricted,
+
     /// Another user was named in a token's session (42501).
     #[error("permission denied to call for another user")]
     OtherUser,
@@ -39,6 +43,10 @@ pub enum Error {
     /// A standby (0A000).
     #[error("cannot call OpenRouter on a standby")]
     Standby,
+
+    /// In a parallel query (0A000).
+    #[error("cannot call OpenRouter in a parallel query")]
+    Parallel,
 
     /// Not READ COMMITTED in a session of `hiems.jwt_session_roles` (0A000).
     #[error("only READ COMMITTED transactions may call OpenRouter in this session")]
@@ -101,9 +109,9 @@ impl Error {
     fn sqlstate(&self) -> &'static str {
         match self {
             Error::InvalidArgument { .. } => "22023",
-            Error::MissingLevel { .. } | Error::OtherUser => "42501",
+            Error::MissingLevel { .. } | Error::Restricted | Error::OtherUser => "42501",
             Error::ReadOnly => "25006",
-            Error::Standby | Error::Isolation | Error::NotSupported(_) => "0A000",
+            Error::Standby | Error::Parallel | Error::Isolation | Error::NotSupported(_) => "0A000",
             Error::ForeignTrigger { .. } | Error::DropRefused => "55000",
             Error::RequestTooLarge { .. } => "PT413",
             Error::NoSuchKey(_) => "PT404",
@@ -134,6 +142,12 @@ impl Error {
             Error::MissingLevel { level, role } => {
                 Some(format!("Role \"{role}\" does not have the level \"{level}\"."))
             }
+            Error::Restricted => Some(
+                "CREATE INDEX, REINDEX, ANALYZE, REFRESH MATERIALIZED VIEW and the like run functions \
+                 of a table's owner in everybody's name."
+                    .to_owned(),
+            ),
+            Error::Parallel => Some("Nothing can be booked there.".to_owned()),
             Error::OtherUser => Some(
                 "In this session the user is the token's subject, and \"user\" names another."
                     .to_owned(),
@@ -182,6 +196,10 @@ impl Error {
             Error::OtherUser => "Leave \"user\" out: it comes from the token.",
             Error::ReadOnly => "Call it in a READ WRITE transaction; over HTTP, use POST.",
             Error::Standby => "Connect to the primary.",
+            Error::Restricted => {
+                "Call it in a statement of its own, and store the result in a table."
+            }
+            Error::Parallel => "Declare the function that calls it PARALLEL UNSAFE.",
             Error::Isolation => "SET default_transaction_isolation TO 'read committed'.",
             Error::NotSupported(_) => "Leave it out.",
             Error::ForeignTrigger { .. } => "Drop it; what was called meanwhile is booked then.",

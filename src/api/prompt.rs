@@ -174,6 +174,9 @@ fn check_transaction() -> Result<(), Error> {
     if xact::is_read_only() {
         return Err(Error::ReadOnly);
     }
+    if xact::is_parallel() {
+        return Err(Error::Parallel);
+    }
     if caller::is_jwt_session() && !xact::is_read_committed() {
         return Err(Error::Isolation);
     }

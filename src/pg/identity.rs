@@ -27,6 +27,13 @@ pub fn is_superuser() -> bool {
     unsafe { pg_sys::superuser_arg(pg_sys::GetUserId()) }
 }
 
+/// True while PostgreSQL maintains a table in its owner's name: REINDEX, ANALYZE, REFRESH MATERIALIZED
+/// VIEW and the like run the owner's functions whoever asked for them, or when nobody did.
+pub fn is_restricted() -> bool {
+    // SAFETY: reads state of this process.
+    unsafe { pg_sys::InSecurityRestrictedOperation() }
+}
+
 /// The OID of the database that this process is connected to.
 pub fn database_oid() -> u32 {
     // SAFETY: reads state of this process.

@@ -31,6 +31,12 @@ pub fn is_read_committed() -> bool {
     unsafe { pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 }
 }
 
+/// True in a parallel worker, and in a query that has some: nothing can be written there.
+pub fn is_parallel() -> bool {
+    // SAFETY: reads state of this process.
+    unsafe { pg_sys::IsInParallelMode() }
+}
+
 /// True on a standby.
 pub fn is_in_recovery() -> bool {
     // SAFETY: reads shared state.

@@ -88,6 +88,11 @@ impl<'c> Database<'c> {
         self.connect("postgres")
     }
 
+    /// How a connection as `role` is made.
+    pub fn config(&self, role: &str) -> postgres::Config {
+        self.cluster.config(&self.name, role)
+    }
+
     /// A connection as `role`.
     pub fn connect(&self, role: &str) -> Client {
         self.cluster.connect(&self.name, role)

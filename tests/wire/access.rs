@@ -1,5 +1,7 @@
 //! Who may do what: nothing without a level, what the level says with one, own rows only.
 
+#[path = "access/attempts.rs"]
+mod attempts;
 #[path = "access/closed.rs"]
 mod closed;
 #[path = "access/grants.rs"]
@@ -8,12 +10,18 @@ mod grants;
 mod hostile;
 #[path = "access/levels.rs"]
 mod levels;
+#[path = "access/maintained.rs"]
+mod maintained;
 #[path = "access/planted.rs"]
 mod planted;
+#[path = "access/sight.rs"]
+mod sight;
 #[path = "access/token_grants.rs"]
 mod token_grants;
 #[path = "access/tokens.rs"]
 mod tokens;
+#[path = "access/wrappers.rs"]
+mod wrappers;
 
 use hiems_tests::{Database, user_message};
 use postgres::{Client, Error, GenericClient};

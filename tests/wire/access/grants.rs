@@ -1,6 +1,6 @@
 //! Giving levels and taking them.
 
-use hiems_tests::{Database, ResultExt};
+use hiems_tests::{Database, ResultExt, postgresql_version};
 use postgres::Client;
 
 use super::{call, count, users_seen, with_two_rows};
@@ -183,4 +183,35 @@ fn who_lost_the_membership_has_lost_the_level() {
     call(&mut client, "").expect("an answer");
     admin.batch_execute(&format!("REVOKE {group} FROM {member}")).expect("no membership");
     assert_eq!(call(&mut client, "").sqlstate(), "42501");
+}
+
+/// From PostgreSQL 16 on each membership says for itself what it passes on.
+#[test]
+fn a_membership_passes_on_what_it_says() {
+    if postgresql_version() == "15" {
+        return;
+    }
+    let (mut database, _) = with_two_rows();
+    let (group, member) = (database.role("group"), database.role("member"));
+    let mut admin = database.admin();
+    grant(&mut admin, &group, "admin");
+    let mut client = database.connect(&member);
+    for (options, has, may_set) in [
+        ("INHERIT FALSE, SET FALSE", false, false),
+        ("INHERIT FALSE, SET TRUE", false, true),
+        ("INHERIT TRUE, SET FALSE", true, false),
+        // To give the membership on is not to have it.
+        ("ADMIN TRUE, INHERIT FALSE, SET FALSE", false, false),
+    ] {
+        admin.batch_execute(&format!("GRANT {group} TO {member} WITH {options}")).expect(options);
+        assert_eq!(call(&mut client, "").is_ok(), has, "{options}");
+        assert_eq!(count(&mut client, "hiems.ai_usage_logs").is_ok(), has, "{options}");
+        let set = client.batch_execute(&format!("SET ROLE {group}"));
+        assert_eq!(set.is_ok(), may_set, "{options}");
+        if may_set {
+            call(&mut client, "").expect("the group's level");
+            client.batch_execute("RESET ROLE").expect("oneself");
+        }
+        admin.batch_execute(&format!("REVOKE {group} FROM {member}")).expect("no membership");
+    }
 }

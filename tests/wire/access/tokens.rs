@@ -158,6 +158,8 @@ fn claims_that_cannot_be_read_own_nothing_and_raise_nothing() {
         "{\"sub\": [\"ada\"]}",
         "{\"sub\": {\"sub\": \"ada\"}}",
         "{\"SUB\": \"ada\"}",
+        "{\"sub\": \"ada\\u0000\"}",
+        "{\"sub\": \"ada\", \"sub\": \"ada\"}",
         "{\"sub\": \"ada\"",
         "{\"sub\": \"ada\"} x",
         "{'sub': 'ada'}",
@@ -265,6 +267,24 @@ fn nobody_makes_itself_a_login_that_checks_tokens() {
     assert!(users_seen(&mut client).is_empty());
     // Now it is.
     assert_eq!(client.batch_execute(&set).sqlstate(), "42501");
+    // Nor with the connection, or in a function.
+    let mut config = site.database.config(&forger);
+    let mut client = config
+        .options(&format!(
+            "-c hiems.jwt_session_roles={forger} -c request.jwt.claims={{\"sub\":\"boss\"}}"
+        ))
+        .connect(postgres::NoTls)
+        .expect("a connection");
+    assert_eq!(
+        text(&mut client, "SELECT hiems.current_principal()"),
+        Some(format!("role:{forger}"))
+    );
+    assert!(users_seen(&mut client).is_empty());
+    let function = format!(
+        "CREATE FUNCTION pg_temp.f() RETURNS text LANGUAGE sql SET hiems.jwt_session_roles = '{forger}'
+             AS 'SELECT hiems.current_principal()'; SELECT pg_temp.f()"
+    );
+    assert_eq!(client.batch_execute(&function).sqlstate(), "42501");
     let own = format!("ALTER ROLE {forger} SET hiems.jwt_session_roles = '{forger}'");
     assert_eq!(client.batch_execute(&own).sqlstate(), "42501");
     let mut fresh = site.database.connect(&forger);
