@@ -8,6 +8,8 @@ mod closed;
 mod grants;
 #[path = "access/hostile.rs"]
 mod hostile;
+#[path = "access/injection.rs"]
+mod injection;
 #[path = "access/levels.rs"]
 mod levels;
 #[path = "access/maintained.rs"]
