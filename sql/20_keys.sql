@@ -16,8 +16,10 @@ CREATE TABLE hiems_private.api_keys (
     nonce       bytea NOT NULL,
     ciphertext  bytea NOT NULL,
     fingerprint text NOT NULL,
+    master_key  text NOT NULL,
     stored_at   timestamptz NOT NULL DEFAULT now(),
-    stored_by   text NOT NULL DEFAULT session_user
+    stored_by   text NOT NULL DEFAULT session_user,
+    sealed_at   timestamptz NOT NULL DEFAULT now()
 );
 ALTER TABLE hiems_private.api_keys ENABLE ROW LEVEL SECURITY;
 SELECT pg_catalog.pg_extension_config_dump('hiems_private.api_keys', '');

@@ -18,6 +18,11 @@ SELECT coalesce(sum(calls), 0)::bigint                          AS calls,
        max(created_at)                                          AS last_call_at
 FROM hiems.ai_usage_logs;
 
+-- For admins: hiems.list_api_keys() looks at the level.
+CREATE VIEW hiems.api_keys WITH (security_invoker = true) AS
+SELECT name, kind, fingerprint, version, stored_at, stored_by, master_key, sealed_at
+FROM hiems.list_api_keys();
+
 CREATE VIEW hiems.usage_by_model WITH (security_invoker = true) AS
 SELECT coalesce(model, model_requested)                         AS model,
        sum(calls)::bigint                                       AS calls,

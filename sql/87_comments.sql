@@ -17,13 +17,15 @@ COMMENT ON COLUMN hiems_private.installation.id IS 'Random.';
 COMMENT ON COLUMN hiems_private.installation.singleton IS 'Always true: there is one row.';
 COMMENT ON INDEX hiems_private.installation_pkey IS 'Keeps it at one row.';
 
-COMMENT ON TABLE hiems_private.api_keys IS 'OpenRouter keys, sealed by AES-256-GCM under the master key. Only the gateway opens them.';
+COMMENT ON TABLE hiems_private.api_keys IS 'OpenRouter keys, sealed by AES-256-GCM under a master key. Only the gateway opens them.';
 COMMENT ON COLUMN hiems_private.api_keys.name IS 'The name that hiems.api_key_name picks it by; part of what the ciphertext is bound to.';
 COMMENT ON COLUMN hiems_private.api_keys.kind IS '''inference'': pays for calls; ''management'': reads the account, cannot call models.';
 COMMENT ON COLUMN hiems_private.api_keys.version IS 'Counts up with each key stored under the name; part of what the ciphertext is bound to.';
 COMMENT ON COLUMN hiems_private.api_keys.nonce IS '12 random bytes, fresh for each seal.';
 COMMENT ON COLUMN hiems_private.api_keys.ciphertext IS 'The key, encrypted and authenticated.';
 COMMENT ON COLUMN hiems_private.api_keys.fingerprint IS 'The first 16 hexadecimal digits of the key''s SHA-256, by which OpenRouter lists keys too.';
+COMMENT ON COLUMN hiems_private.api_keys.master_key IS 'Which master key sealed it: the first 16 hexadecimal digits of the SHA-256 of its 64 digits in lower case.';
+COMMENT ON COLUMN hiems_private.api_keys.sealed_at IS 'When it was sealed: stored, or sealed anew by hiems.rotate_master_key().';
 COMMENT ON COLUMN hiems_private.api_keys.stored_at IS 'When the key was stored.';
 COMMENT ON COLUMN hiems_private.api_keys.stored_by IS 'The login that stored it.';
 COMMENT ON INDEX hiems_private.api_keys_pkey IS 'One key per name.';
@@ -104,6 +106,7 @@ COMMENT ON COLUMN hiems_private.exchange_rates.stored_at IS 'When it was stored.
 COMMENT ON INDEX hiems_private.exchange_rates_pkey IS 'One rate per currency and day.';
 
 COMMENT ON VIEW hiems.usage_totals IS 'Everything that the reader may see, in one row.';
+COMMENT ON VIEW hiems.api_keys IS 'The stored OpenRouter keys, without their secrets. For the level admin: to everybody else it has no rows.';
 COMMENT ON VIEW hiems.usage_by_model IS 'By the model that answered, or, without an answer, that was asked for.';
 COMMENT ON VIEW hiems.usage_by_use_case IS 'By use case.';
 COMMENT ON VIEW hiems.usage_by_user IS 'By user.';
@@ -145,7 +148,15 @@ DECLARE
         "latency_ms_average": "Mean time to the whole answer, milliseconds.",
         "latency_ms_p50": "Median time to the whole answer, milliseconds.",
         "latency_ms_p95": "95th percentile of the time to the whole answer, milliseconds.",
-        "completion_tokens_per_second": "Completion tokens by second of waiting."}';
+        "completion_tokens_per_second": "Completion tokens by second of waiting.",
+        "name": "The name that hiems.api_key_name picks it by.",
+        "kind": "inference: pays for calls; management: reads the account, cannot call models.",
+        "fingerprint": "The first 16 hexadecimal digits of the key''s SHA-256, by which OpenRouter lists keys too.",
+        "version": "Counts up with each key stored under the name.",
+        "stored_at": "When the key was stored.",
+        "stored_by": "The login that stored it.",
+        "master_key": "Which master key sealed it: the first 16 hexadecimal digits of the SHA-256 of its 64 digits in lower case.",
+        "sealed_at": "When it was sealed: stored, or sealed anew by hiems.rotate_master_key()."}';
     col record;
 BEGIN
     FOR col IN

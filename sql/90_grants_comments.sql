@@ -19,7 +19,21 @@ COMMENT ON FUNCTION hiems.complete(text, text, text, text) IS
 'Asks a model one question and returns the text of its answer; NULL where the answer has none (a tool call). prompt: the question; model, "user", use_case: as in hiems.submit_prompt(). Books, and raises, as that does; a NULL prompt is 22023.';
 
 COMMENT ON FUNCTION hiems.set_api_key(text, text, text) IS
-'Seals an OpenRouter key and stores it under a name, in the caller''s transaction; one of that name is replaced, and the next call uses it. kind: ''inference'' or ''management''. A key written into the statement stands in its log: bind it. Errors: 42501 no level admin; 22023 key, name or kind cannot be used; PT503 the master key cannot be read.';
+'Seals an OpenRouter key and stores it under a name, in the caller''s transaction; one of that name is replaced, and the next call after the commit uses it. kind: ''inference'' or ''management''. A key written into the statement stands in psql''s history, and in the log where statements are logged: bind it. Errors: 42501 no level admin; 22023 key, name or kind cannot be used; PT503 the master key cannot be read.';
+COMMENT ON FUNCTION hiems.set_api_key_from_file(text, text, text) IS
+'As hiems.set_api_key(), with the key in a file of the server: the gateway reads it, and no session ever has it. path: absolute. The file belongs to the server''s user and has mode 0600, or to root and has mode 0640; or less. Needs the level admin, and a superuser or the role pg_read_server_files. Errors: 42501 either is missing; 22023 path, file, name or kind cannot be used; PT503 the master key cannot be read.';
+COMMENT ON FUNCTION hiems.set_api_key_from_environment(text, text, text) IS
+'As hiems.set_api_key(), with the key in a variable of the environment that the server was started in. variable: begins with HIEMS_ or OPENROUTER_; no other is read. For superusers. Errors: 42501 no superuser; 22023 the variable is not set or may not be read, or key, name or kind cannot be used; PT503 the master key cannot be read.';
+COMMENT ON FUNCTION hiems.verify_api_key(text) IS
+'Asks OpenRouter (GET /key) about a stored key as this transaction sees it, so that a new one can be looked at before the commit. Costs nothing and books nothing; a server''s error or a broken connection is tried again twice, all within hiems.request_timeout. One row; NULL: OpenRouter does not say.
+key_name, kind: as stored; a WARNING where kind and is_management_key do not agree. label: OpenRouter''s name for it. limit_usd: what it may spend, NULL: no limit; limit_remaining_usd: what is left of that; limit_reset: how often it begins anew; limit_includes_byok: whether usage of provider keys of one''s own counts.
+usage_usd: what it has been charged, US dollars, every digit, over all time; _daily, _weekly, _monthly: in the current UTC day, week from Monday, month. byok_usage_*: what providers bill for its calls with keys of one''s own. expires_at: NULL: never.
+Errors: 42501 no level admin; PT404 no such key; 0A000 standby; 57014 cancelled; PT408 no answer in time; PT502 OpenRouter failed; PT503 OpenRouter refused the key, cannot be reached, or the key cannot be opened.
+Source: OpenRouter, API reference, Get current API key.';
+COMMENT ON FUNCTION hiems.list_api_keys() IS
+'What the view hiems.api_keys shows. No rows without the level admin.';
+COMMENT ON FUNCTION hiems.rotate_master_key() IS
+'Seals every stored key of this database with a new master key, in the caller''s transaction, and returns how many there are; calls go on meanwhile. Where hiems.master_key_file is not set, a new master key is made and put before the others in hiems_master.key; else it is the first in the file of that setting, where an operator has put it. The older ones stay in the file: other databases of the server, standbys and backups may need them. Errors: 42501 no level admin; 55000 every key is sealed with the first master key already, and hiems does not make another in an operator''s file; PT503 the file, or one of the keys, cannot be used: nothing is changed then.';
 COMMENT ON FUNCTION hiems.drop_api_key(text) IS
 'Forgets a key. Errors: 42501 no level admin; PT404 there is none of that name.';
 

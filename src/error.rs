@@ -32,6 +32,10 @@ pub enum Error {
     #[error("permission denied within a security-restricted operation")]
     Restricted,
 
+    /// The role may not have the server read its files or its environment (42501).
+    #[error("permission denied: this needs {0}")]
+    MissingPrivilege(&'static str),
+
     /// Another user was named in a token's session (42501).
     #[error("permission denied to call for another user")]
     OtherUser,
@@ -67,6 +71,10 @@ pub enum Error {
     /// A key that is not there (PT404).
     #[error("there is no key named \"{0}\"")]
     NoSuchKey(String),
+
+    /// Rotation, where the operator has put no new master key into the file (55000).
+    #[error("there is no new master key to seal with")]
+    NoNewMasterKey,
 
     /// No free background worker slot (PT503).
     #[error("the gateway could not be started: no background worker slot is free")]
@@ -109,10 +117,13 @@ impl Error {
     fn sqlstate(&self) -> &'static str {
         match self {
             Error::InvalidArgument { .. } => "22023",
-            Error::MissingLevel { .. } | Error::Restricted | Error::OtherUser => "42501",
+            Error::MissingLevel { .. }
+            | Error::MissingPrivilege(_)
+            | Error::Restricted
+            | Error::OtherUser => "42501",
             Error::ReadOnly => "25006",
             Error::Standby | Error::Parallel | Error::Isolation | Error::NotSupported(_) => "0A000",
-            Error::ForeignTrigger { .. } | Error::DropRefused => "55000",
+            Error::ForeignTrigger { .. } | Error::DropRefused | Error::NoNewMasterKey => "55000",
             Error::RequestTooLarge { .. } => "PT413",
             Error::NoSuchKey(_) => "PT404",
             Error::NoWorkerSlot | Error::GatewayDown { .. } | Error::GatewayVersion => "PT503",
@@ -157,6 +168,10 @@ impl Error {
             }
             Error::DropRefused => Some(
                 "The ledger, the stored keys, levels and rates go with the extension.".to_owned(),
+            ),
+            Error::NoNewMasterKey => Some(
+                "Every key is sealed with the first one in the file of hiems.master_key_file."
+                    .to_owned(),
             ),
             Error::Isolation => Some(
                 "A serialization failure would make some clients run the paid call again."
@@ -207,6 +222,10 @@ impl Error {
                 "Dump what has to stay; then a superuser says SET hiems.allow_drop = on."
             }
             Error::NoSuchKey(_) => "Store one with hiems.set_api_key().",
+            Error::MissingPrivilege(_) => "Have a superuser do it, or bind the key: $1.",
+            Error::NoNewMasterKey => {
+                "Put a new one before the others in the file, a line each: openssl rand -hex 32."
+            }
             Error::NoWorkerSlot => "Raise max_worker_processes and restart PostgreSQL.",
             Error::GatewayDown { .. } => "The server log says why.",
             Error::GatewayVersion => "Connect again; the old gateway leaves when it is idle.",
@@ -221,6 +240,7 @@ impl Error {
             message: self.to_string(),
             detail: self.detail(),
             hint: self.hint(),
+            hide_statement: false,
         }
     }
 }
@@ -250,4 +270,12 @@ pub fn warn_deferred(call: uuid::Uuid) {
     .set_detail(format!("call {call}"))
     .set_hint("Look who holds the lock: pg_locks, or a VACUUM FULL or REINDEX that runs.")
     .report(PgLogLevel::WARNING);
+}
+
+/// As [`or_raise`], for a statement that may hold a secret: the error is logged without it.
+pub fn or_raise_without_statement<T>(result: Result<T, Error>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => report::raise(Report { hide_statement: true, ..error.into_report() }),
+    }
 }

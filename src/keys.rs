@@ -1,15 +1,19 @@
 //! The stored keys. The only owner of `hiems_private.api_keys` and `hiems_private.installation`.
 //!
-//! A backend hands a new key to the gateway, which seals it, and stores what comes back in its own
-//! transaction. Only the gateway reads the rows to open them.
+//! A backend has the gateway seal a key, and stores what comes back in its own transaction. Only the
+//! gateway opens them.
 
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::SpiResult;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
-use crate::gateway::{self, protocol::SealRequest};
-use crate::pg::spi;
-use crate::vault::seal::Sealed;
+use crate::gateway::{
+    self,
+    protocol::{KeySource, SealRequest, SealedKey, StoredKey},
+};
+use crate::pg::spi::{self, Row};
+use crate::vault::key_source;
 
 /// What a key is for: OpenRouter's management keys can read activity, and cannot call models.
 const KINDS: [&str; 2] = ["inference", "management"];
@@ -23,32 +27,53 @@ const NEXT_VERSION: &str = "
            NOT EXISTS (SELECT FROM hiems_private.api_keys AS other WHERE other.name <> $1)
     FROM hiems_private.installation AS i LEFT JOIN hiems_private.api_keys AS k ON k.name = $1";
 const STORE: &str = "
-    INSERT INTO hiems_private.api_keys (name, kind, version, nonce, ciphertext, fingerprint)
-    VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO hiems_private.api_keys
+        (name, kind, version, nonce, ciphertext, fingerprint, master_key)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (name) DO UPDATE
     SET kind = excluded.kind, version = excluded.version, nonce = excluded.nonce,
         ciphertext = excluded.ciphertext, fingerprint = excluded.fingerprint,
-        stored_at = now(), stored_by = session_user";
+        master_key = excluded.master_key, stored_at = now(), stored_by = session_user,
+        sealed_at = now()";
 const DROP: &str = "DELETE FROM hiems_private.api_keys WHERE name = $1 RETURNING true";
-const READ: &str = "
-    SELECT i.id::text, k.version, k.nonce, k.ciphertext
+const READ_INFERENCE: &str = "
+    SELECT i.id::text, k.name, k.version, k.nonce, k.ciphertext, k.master_key, k.kind
     FROM hiems_private.installation AS i, hiems_private.api_keys AS k
     WHERE k.name = $1 AND k.kind = 'inference'";
+const READ: &str = "
+    SELECT i.id::text, k.name, k.version, k.nonce, k.ciphertext, k.master_key, k.kind
+    FROM hiems_private.installation AS i, hiems_private.api_keys AS k
+    WHERE k.name = $1";
+const READ_ALL: &str = "
+    SELECT i.id::text, k.name, k.version, k.nonce, k.ciphertext, k.master_key, k.kind
+    FROM hiems_private.installation AS i, hiems_private.api_keys AS k
+    ORDER BY k.name";
+const RESEAL: &str = "
+    UPDATE hiems_private.api_keys
+    SET nonce = $2, ciphertext = $3, master_key = $4, sealed_at = now()
+    WHERE name = $1";
+const LIST: &str = "
+    SELECT name, kind, fingerprint, version, stored_at, stored_by, master_key, sealed_at
+    FROM hiems_private.api_keys
+    ORDER BY name";
 
-/// Stores a key under a name; one of that name is replaced.
-pub fn store(key: Zeroizing<String>, name: &str, kind: &str) -> Result<(), Error> {
+/// Stores a key under a name; one of that name is replaced. `key` is empty where `source` is not the
+/// caller.
+pub fn store(
+    key: Zeroizing<String>,
+    source: KeySource,
+    name: &str,
+    kind: &str,
+) -> Result<(), Error> {
     let bad = |message: &str, detail: &str, hint: &str| Error::InvalidArgument {
         message: message.to_owned(),
         detail: detail.to_owned(),
         hint: hint.to_owned(),
     };
     // Nothing of the key may stand in an error.
-    if key.len() < 8 || key.len() > 1_000 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(bad(
-            "the key cannot be used",
-            "A key is 8 to 1,000 visible ASCII characters without spaces.",
-            "OpenRouter shows a key once, when it is made.",
-        ));
+    if matches!(source, KeySource::Caller) && !key_source::is_usable(&key) {
+        let hint = "OpenRouter shows a key once, when it is made.";
+        return Err(bad("the key cannot be used", key_source::RULE, hint));
     }
     if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) {
         return Err(bad("the key's name cannot be used", "A name has 1 to 63 bytes.", ""));
@@ -69,15 +94,17 @@ pub fn store(key: Zeroizing<String>, name: &str, kind: &str) -> Result<(), Error
     else {
         return Err(Error::Internal("hiems_private.installation is empty".to_owned()));
     };
-    let request = SealRequest { name: name.to_owned(), version, installation, is_only_key };
-    let sealed = gateway::seal(&request, key)?;
+    let request = SealRequest { name: name.to_owned(), version, installation, is_only_key, source };
+    let (sealed, fingerprint) = gateway::seal(request, key)?;
+    let SealedKey { nonce, ciphertext, master_key } = sealed;
     let arguments = [
         name.into(),
         kind.into(),
         version.into(),
-        sealed.nonce.into(),
-        sealed.ciphertext.into(),
-        sealed.fingerprint.into(),
+        nonce.into(),
+        ciphertext.into(),
+        fingerprint.into(),
+        master_key.into(),
     ];
     Ok(spi::execute(STORE, &arguments)?)
 }
@@ -91,24 +118,74 @@ pub fn drop(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// A stored key, as the gateway reads it.
-pub struct StoredKey {
-    pub installation: String,
-    pub version: i32,
-    pub sealed: Sealed,
+/// Seals every key anew, with a new master key. Gives how many there are.
+pub fn reseal_all() -> Result<usize, Error> {
+    // Nobody stores a key meanwhile that an older master key sealed.
+    spi::execute(LOCK, &[])?;
+    let stored: Vec<StoredKey> =
+        spi::query(READ_ALL, &[], stored_key)?.into_iter().flatten().map(|(key, _)| key).collect();
+    if stored.is_empty() {
+        return Ok(0);
+    }
+    let sealed = gateway::reseal(stored.clone())?;
+    for (key, sealed) in stored.iter().zip(sealed) {
+        let SealedKey { nonce, ciphertext, master_key } = sealed;
+        let arguments =
+            [key.name.as_str().into(), nonce.into(), ciphertext.into(), master_key.into()];
+        spi::execute(RESEAL, &arguments)?;
+    }
+    Ok(stored.len())
 }
 
 /// The inference key of that name.
-pub fn read(name: &str) -> SpiResult<Option<StoredKey>> {
-    let rows = spi::read(READ, &[name.into()], |row| {
-        let installation = row.get::<String>(1)?;
-        let version = row.get::<i32>(2)?;
-        let nonce = row.get::<Vec<u8>>(3)?;
-        let ciphertext = row.get::<Vec<u8>>(4)?;
-        Ok((installation, version, nonce, ciphertext))
-    })?;
-    Ok(rows.into_iter().find_map(|(installation, version, nonce, ciphertext)| {
-        let sealed = Sealed { nonce: nonce?, ciphertext: ciphertext? };
-        Some(StoredKey { installation: installation?, version: version?, sealed })
-    }))
+pub fn read_inference(name: &str) -> SpiResult<Option<StoredKey>> {
+    let rows = spi::read(READ_INFERENCE, &[name.into()], stored_key)?;
+    Ok(rows.into_iter().flatten().next().map(|(key, _)| key))
+}
+
+/// The key of that name, and its kind.
+pub fn find(name: &str) -> Result<(StoredKey, String), Error> {
+    let rows = spi::read(READ, &[name.into()], stored_key)?;
+    rows.into_iter().flatten().next().ok_or_else(|| Error::NoSuchKey(name.to_owned()))
+}
+
+/// A row of [`READ`] and its like; None where it holds a NULL, which no constraint lets in.
+fn stored_key(row: Row) -> SpiResult<Option<(StoredKey, String)>> {
+    let (installation, name) = (row.get::<String>(1)?, row.get::<String>(2)?);
+    let (version, nonce) = (row.get::<i32>(3)?, row.get::<Vec<u8>>(4)?);
+    let (ciphertext, master_key) = (row.get::<Vec<u8>>(5)?, row.get::<String>(6)?);
+    let kind = row.get::<String>(7)?;
+    Ok((|| {
+        let sealed = SealedKey { nonce: nonce?, ciphertext: ciphertext?, master_key: master_key? };
+        let (installation, name, version) = (installation?, name?, version?);
+        Some((StoredKey { installation, name, version, sealed }, kind?))
+    })())
+}
+
+/// What may be known of a stored key.
+pub struct Listed {
+    pub name: Option<String>,
+    pub kind: Option<String>,
+    pub fingerprint: Option<String>,
+    pub version: Option<i32>,
+    pub stored_at: Option<TimestampWithTimeZone>,
+    pub stored_by: Option<String>,
+    pub master_key: Option<String>,
+    pub sealed_at: Option<TimestampWithTimeZone>,
+}
+
+/// Every key, by name.
+pub fn list() -> Result<Vec<Listed>, Error> {
+    Ok(spi::read(LIST, &[], |row| {
+        Ok(Listed {
+            name: row.get(1)?,
+            kind: row.get(2)?,
+            fingerprint: row.get(3)?,
+            version: row.get(4)?,
+            stored_at: row.get(5)?,
+            stored_by: row.get(6)?,
+            master_key: row.get(7)?,
+            sealed_at: row.get(8)?,
+        })
+    })?)
 }

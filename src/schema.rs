@@ -16,7 +16,7 @@ extension_sql_file!("../sql/50_rates.sql", name = "50_rates", requires = ["40_le
 extension_sql_file!(
     "../sql/80_views.sql",
     name = "80_views",
-    requires = ["50_rates", api::rates::reporting_time_zone]
+    requires = ["50_rates", api::rates::reporting_time_zone, api::keys::list_api_keys]
 );
 extension_sql_file!("../sql/85_realtime.sql", name = "85_realtime", requires = ["80_views"]);
 extension_sql_file!("../sql/86_guards.sql", name = "86_guards", requires = ["85_realtime"]);

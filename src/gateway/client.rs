@@ -6,9 +6,10 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::connection::{Broken, Connection};
-use super::protocol::{Reply, Request, SealRequest, SealedKey, Submit};
+use super::protocol::{Reply, Request, SealRequest, SealedKey, StoredKey, Submit};
 use super::start;
 use crate::error::Error;
+use crate::openrouter::key_info::KeyInfo;
 
 thread_local! {
     // Taken out during a call, so that the unwinding of a cancel closes it.
@@ -44,7 +45,7 @@ pub fn submit(submit: Submit, body: &[u8]) -> Result<Answered, Error> {
         (Reply::Answered { entry }, body) => Ok(Answered { entry, body }),
         (Reply::Failed { call, failure }, _) => Err(Error::Call { failure, call: Some(call) }),
         (Reply::Refused(failure), _) => Err(Error::Call { failure, call: None }),
-        _ => Err(Error::Internal("the gateway gave an answer to another question".to_owned())),
+        _ => Err(another_question()),
     }
 }
 
@@ -63,19 +64,47 @@ pub fn defer(call: Uuid, xid: u64) -> Result<bool, Error> {
     Ok(told)
 }
 
-/// Has a key sealed; it goes no further than the gateway's memory.
-pub fn seal(request: &SealRequest, key: Zeroizing<String>) -> Result<SealedKey, Error> {
-    let request = Request::Seal(request.clone());
-    let (connection, reply) = exchange(&request, key.as_bytes()).map_err(|lost| match lost {
+/// Has a key sealed, which goes no further than the gateway's memory; gives its fingerprint, too.
+pub fn seal(request: SealRequest, key: Zeroizing<String>) -> Result<(SealedKey, String), Error> {
+    match ask(&Request::Seal(request), key.as_bytes())? {
+        Reply::Sealed { key, fingerprint } => Ok((key, fingerprint)),
+        _ => Err(another_question()),
+    }
+}
+
+/// What OpenRouter says of a key.
+pub fn check(key: StoredKey) -> Result<KeyInfo, Error> {
+    match ask(&Request::Check(key), &[])? {
+        Reply::Checked(info) => Ok(*info),
+        _ => Err(another_question()),
+    }
+}
+
+/// Has keys sealed anew; gives them in the same order.
+pub fn reseal(keys: Vec<StoredKey>) -> Result<Vec<SealedKey>, Error> {
+    let count = keys.len();
+    match ask(&Request::Reseal(keys), &[])? {
+        Reply::Resealed(sealed) if sealed.len() == count => Ok(sealed),
+        Reply::NoNewMasterKey => Err(Error::NoNewMasterKey),
+        _ => Err(another_question()),
+    }
+}
+
+/// Asks what changes nothing where the gateway goes away meanwhile.
+fn ask(request: &Request, body: &[u8]) -> Result<Reply, Error> {
+    let (connection, reply) = exchange(request, body).map_err(|lost| match lost {
         Lost::Before(error) => error,
         Lost::After => Error::GatewayDown { detail: "It went away.".to_owned() },
     })?;
     KEPT.set(Some(connection));
     match reply {
-        (Reply::Sealed(sealed), _) => Ok(sealed),
         (Reply::Refused(failure), _) => Err(Error::Call { failure, call: None }),
-        _ => Err(Error::Internal("the gateway gave an answer to another question".to_owned())),
+        (reply, _) => Ok(reply),
     }
+}
+
+fn another_question() -> Error {
+    Error::Internal("the gateway gave an answer to another question".to_owned())
 }
 
 enum Lost {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::ledger::Entry;
 use crate::openrouter::failure::Failure;
+use crate::openrouter::key_info::KeyInfo;
 
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.
@@ -42,6 +43,11 @@ impl Files {
             folder,
         }
     }
+
+    /// What gateways of all databases lock while they write to the master keys' file.
+    pub fn master_key_lock() -> PathBuf {
+        PathBuf::from(FOLDER).join("master_key.lock")
+    }
 }
 
 /// From a backend.
@@ -53,8 +59,12 @@ pub enum Request {
     Received,
     /// The ledger is locked: the gateway shall book this call, if the transaction `xid` commits.
     Defer { call: Uuid, xid: u64 },
-    /// Seal a key; the body is the key.
+    /// Seal a key; the body is the key, where it does not come from elsewhere.
     Seal(SealRequest),
+    /// Ask OpenRouter about a key.
+    Check(StoredKey),
+    /// Seal these keys with a new master key: all that the database has.
+    Reseal(Vec<StoredKey>),
 }
 
 /// A call.
@@ -76,6 +86,27 @@ pub struct SealRequest {
     pub installation: String,
     /// True where no other key is stored, so that a new master key locks none out.
     pub is_only_key: bool,
+    pub source: KeySource,
+}
+
+/// Where a key to seal comes from.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum KeySource {
+    /// The frame's body.
+    Caller,
+    /// A file that the gateway reads.
+    File(PathBuf),
+    /// A variable of the gateway's environment, which is the server's.
+    Environment(String),
+}
+
+/// A stored key as it stands in its row.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct StoredKey {
+    pub installation: String,
+    pub name: String,
+    pub version: i32,
+    pub sealed: SealedKey,
 }
 
 /// From the gateway.
@@ -92,16 +123,23 @@ pub enum Reply {
     Leaving,
     /// The call will be booked.
     Deferred,
-    /// A sealed key.
-    Sealed(SealedKey),
+    /// A sealed key, and its fingerprint.
+    Sealed { key: SealedKey, fingerprint: String },
+    /// What OpenRouter says of a key.
+    Checked(Box<KeyInfo>),
+    /// The keys, in the order in which they came.
+    Resealed(Vec<SealedKey>),
+    /// Every key is sealed with the newest master key already, and no other is hiems's to make.
+    NoNewMasterKey,
 }
 
 /// A key as it is stored.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct SealedKey {
     pub nonce: Vec<u8>,
     pub ciphertext: Vec<u8>,
-    pub fingerprint: String,
+    /// The id of the master key that sealed it.
+    pub master_key: String,
 }
 
 /// A frame to send.

@@ -7,7 +7,7 @@ use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, Response, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -19,6 +19,7 @@ use super::answer::HttpAnswer;
 pub struct OpenRouter {
     client: Client,
     chat_completions: Url,
+    key: Url,
     request_timeout: Duration,
     max_attempts: u32,
     max_response_bytes: usize,
@@ -85,9 +86,11 @@ impl OpenRouter {
         if base.scheme() != "https" && !(base.scheme() == "http" && is_loopback(&base)) {
             return Err("hiems.base_url must be https: the key would travel in clear text".into());
         }
-        let chat_completions =
-            Url::parse(&format!("{}/chat/completions", base.as_str().trim_end_matches('/')))
-                .map_err(|error| format!("hiems.base_url cannot be used: {error}"))?;
+        let endpoint = |path: &str| {
+            Url::parse(&format!("{}{path}", base.as_str().trim_end_matches('/')))
+                .map_err(|error| format!("hiems.base_url cannot be used: {error}"))
+        };
+        let (chat_completions, key) = (endpoint("/chat/completions")?, endpoint("/key")?);
         let tls =
             ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
                 .with_safe_default_protocol_versions()
@@ -110,6 +113,7 @@ impl OpenRouter {
         Ok(OpenRouter {
             client,
             chat_completions,
+            key,
             request_timeout: options.request_timeout,
             max_attempts: options.max_attempts,
             max_response_bytes: options.max_response_bytes,
@@ -142,25 +146,38 @@ impl OpenRouter {
                 .header(AUTHORIZATION, authorization)
                 .header(CONTENT_TYPE, "application/json")
                 .body(body);
-            let mut response = request.send().await.map_err(|error| failed(&error))?;
-            let header = |name: &str| {
-                let value = response.headers().get(name)?;
-                value.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
-            };
-            on_headers(header("x-generation-id"));
-            let status = response.status().as_u16();
-            let retry_after = header(RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
-            let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
-                if body.len() + chunk.len() > self.max_response_bytes {
-                    return Err(HttpError::TooLarge);
-                }
-                body.extend_from_slice(&chunk);
-            }
-            Ok(HttpAnswer { status, retry_after, body })
+            let response = request.send().await.map_err(|error| failed(&error))?;
+            on_headers(header(&response, "x-generation-id"));
+            self.whole(response).await
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))
     }
+
+    /// Asks what OpenRouter knows of the key of this header: it costs nothing, and changes nothing.
+    pub async fn key(&self, authorization: HeaderValue) -> Result<HttpAnswer, HttpError> {
+        let request = self.client.get(self.key.clone()).header(AUTHORIZATION, authorization);
+        let response = request.send().await.map_err(|error| failed(&error))?;
+        self.whole(response).await
+    }
+
+    async fn whole(&self, mut response: Response) -> Result<HttpAnswer, HttpError> {
+        let status = response.status().as_u16();
+        let retry_after =
+            header(&response, RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+            if body.len() + chunk.len() > self.max_response_bytes {
+                return Err(HttpError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(HttpAnswer { status, retry_after, body })
+    }
+}
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    let value = response.headers().get(name)?;
+    value.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 fn failed(error: &reqwest::Error) -> HttpError {

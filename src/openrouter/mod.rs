@@ -4,6 +4,7 @@ pub mod answer;
 pub mod client;
 pub mod failure;
 pub mod json_text;
+pub mod key_info;
 pub mod money;
 pub mod request;
 pub mod retry;

@@ -34,6 +34,21 @@ pub fn is_restricted() -> bool {
     unsafe { pg_sys::InSecurityRestrictedOperation() }
 }
 
+/// True if the current role has the privileges of this predefined role; a superuser has them all.
+pub fn has_privileges_of(role: &CStr) -> bool {
+    // SAFETY: looks in the system cache; an unknown role gives no OID.
+    unsafe {
+        let oid = pg_sys::get_role_oid(role.as_ptr(), true);
+        oid != pg_sys::Oid::INVALID && pg_sys::has_privs_of_role(pg_sys::GetUserId(), oid)
+    }
+}
+
+/// The user that the server runs as.
+pub fn server_user() -> u32 {
+    // SAFETY: asks the system for a number.
+    unsafe { libc::geteuid() }
+}
+
 /// The OID of the database that this process is connected to.
 pub fn database_oid() -> u32 {
     // SAFETY: reads state of this process.

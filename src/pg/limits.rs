@@ -1,5 +1,15 @@
 //! Limits of the process.
 
+/// Has no core of this process written: its memory holds keys. A limit of one byte, and not of none,
+/// since that alone stops a core from being piped to a program, too (core(5)).
+pub fn forbid_core() {
+    let limit = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
+    // SAFETY: a plain call on a local value.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CORE, &limit);
+    }
+}
+
 /// Raises the number of files that this process may have open as far as it may: the gateway has one for
 /// each backend that has called, and one for each call in flight.
 pub fn raise_open_files() {

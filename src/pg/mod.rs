@@ -13,6 +13,7 @@ pub mod report;
 pub mod session;
 pub mod signals;
 pub mod spi;
+pub mod time;
 pub mod time_zone;
 pub mod wait;
 pub mod xact;

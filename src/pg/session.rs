@@ -51,6 +51,20 @@ pub fn report_activity(activity: &str) {
     }
 }
 
+/// Shows `activity` in pg_stat_activity in place of the statement that this session runs, and leaves
+/// nothing of that in the memory that all processes share.
+pub fn show_instead_of_statement(activity: &CStr) {
+    let running = pg_sys::BackendState::STATE_RUNNING;
+    // SAFETY: the texts are copied into this process's own entry, which ends at its first NUL: blanks
+    // cover the rest before.
+    unsafe {
+        let room = usize::try_from(pg_sys::pgstat_track_activity_query_size).unwrap_or_default();
+        let blanks = CString::new(vec![b' '; room]).unwrap_or_default();
+        pg_sys::pgstat_report_activity(running, blanks.as_ptr());
+        pg_sys::pgstat_report_activity(running, activity.as_ptr());
+    }
+}
+
 /// Switches Rust's backtraces off for this process: with RUST_BACKTRACE=1 in the postmaster's
 /// environment every ERROR would take some 100 ms longer.
 pub fn disable_backtraces() {

@@ -6,6 +6,7 @@
 use aes_gcm::aead::{Aead, AeadCore, KeyInit, OsRng, Payload};
 use aes_gcm::{Aes256Gcm, Key, Nonce};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// 256 bits that seal the keys. Shows nothing, and is wiped when dropped.
@@ -54,7 +55,20 @@ impl MasterKey {
     /// As 64 hexadecimal digits.
     pub fn to_hex(&self) -> Zeroizing<String> {
         let key = self.0.expose_secret();
-        Zeroizing::new(key.iter().map(|byte| format!("{byte:02x}")).collect())
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Room for all: growing would leave copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(64));
+        for byte in key {
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        text
+    }
+
+    /// What it is told apart by, and tells nothing of it: the start of the SHA-256 of its digits.
+    pub fn id(&self) -> String {
+        let digest = Sha256::digest(self.to_hex().as_bytes());
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn cipher(&self) -> Aes256Gcm {

@@ -1,4 +1,4 @@
-//! What a call needs before it may be sent: a place, and a key. Opens and seals the keys.
+//! What a call needs before it may be sent: a key. Opens and seals the keys, on the main thread.
 
 use std::collections::HashMap;
 
@@ -8,28 +8,31 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::gateway::protocol::{SealRequest, SealedKey};
-use crate::keys::{self, StoredKey};
+use super::events::KeyEvent;
+use crate::gateway::protocol::{Files, Reply, SealRequest, SealedKey, StoredKey};
+use crate::keys;
 use crate::openrouter::failure::{Failure, FailureKind};
-use crate::vault::master_key;
-use crate::vault::seal::Binding;
+use crate::pg::identity;
+use crate::vault::master_key::{MasterKeyFile, MasterKeys, WillNotOpen};
+use crate::vault::seal::{Binding, MasterKey, Sealed};
 
-/// The keys that are open. The master key is not among them: it is read when a key is opened.
-#[derive(Default)]
+/// The keys that are open. The master keys are not among them: they are read when a key is opened.
 pub struct Keyring {
     /// By name, with the nonce of the row that it was opened from.
     open: HashMap<String, (Vec<u8>, HeaderValue)>,
-    master_key_file: Option<String>,
+    master_keys: MasterKeyFile,
 }
 
 impl Keyring {
     pub fn new(master_key_file: Option<String>) -> Keyring {
-        Keyring { open: HashMap::new(), master_key_file }
+        let user = identity::server_user();
+        let master_keys = MasterKeyFile::new(master_key_file.as_deref(), user);
+        Keyring { open: HashMap::new(), master_keys }
     }
 
     /// The `Authorization` header of the key stored under `name` as this transaction sees it.
     pub fn authorization(&mut self, name: &str) -> SpiResult<Result<HeaderValue, Failure>> {
-        let Some(stored) = keys::read(name)? else {
+        let Some(stored) = keys::read_inference(name)? else {
             self.open.remove(name);
             return Ok(Err(Failure::new(FailureKind::KeyMissing, "no OpenRouter key is stored")
                 .detail(format!("there is no inference key named \"{name}\""))
@@ -40,53 +43,114 @@ impl Keyring {
         {
             return Ok(Ok(header.clone()));
         }
-        Ok(self.open_key(name, stored))
+        let opened = self.header(&stored);
+        if let Ok(header) = &opened {
+            self.open.insert(name.to_owned(), (stored.sealed.nonce, header.clone()));
+        }
+        Ok(opened)
     }
 
-    fn open_key(&mut self, name: &str, stored: StoredKey) -> Result<HeaderValue, Failure> {
-        let failure = |detail: String| {
-            Failure::new(
-                FailureKind::KeyMissing,
-                "the stored OpenRouter key cannot be opened",
-            )
-            .detail(detail)
-            .hint("Put the right master key back, or store the key again with hiems.set_api_key().")
-        };
-        let path = master_key::path(self.master_key_file.as_deref());
-        let master = master_key::read(&path).map_err(failure)?;
-        let binding = Binding { installation: &stored.installation, name, version: stored.version };
-        let key = master.open(&stored.sealed, &binding).map_err(|_| {
-            failure("It was sealed with another master key, or the row was changed.".to_owned())
-        })?;
+    /// Does what a backend asks of the keys. None of it needs a transaction.
+    pub fn serve(&self, event: KeyEvent) {
+        // A backend that no longer waits needs no answer.
+        match event {
+            KeyEvent::Seal { request, key, done } => {
+                let _ = done.send(self.seal(&request, &key));
+            }
+            KeyEvent::Open { key, done } => {
+                let _ = done.send(self.header(&key));
+            }
+            KeyEvent::Reseal { keys, done } => {
+                let _ = done.send(self.reseal(&keys));
+            }
+        }
+    }
+
+    fn header(&self, stored: &StoredKey) -> Result<HeaderValue, Failure> {
+        let master_keys = self.master_keys.read().map_err(|why| cannot_open(stored, why))?;
+        let key = open(&master_keys, stored)?;
         let bearer = Zeroizing::new(format!("Bearer {}", key.expose_secret()));
-        let mut header = HeaderValue::from_str(&bearer)
-            .map_err(|_| failure("It has characters that no header takes.".to_owned()))?;
+        let mut header = HeaderValue::from_str(&bearer).map_err(|_| {
+            cannot_open(stored, "It has characters that no header takes.".to_owned())
+        })?;
         header.set_sensitive(true);
-        self.open.insert(name.to_owned(), (stored.sealed.nonce, header.clone()));
         Ok(header)
     }
 
-    /// Seals a key; makes the master key first where it is hiems's own and there is none.
-    pub fn seal(&self, request: &SealRequest, key: &SecretString) -> Result<SealedKey, Failure> {
-        let failure = |detail: String| {
-            Failure::new(FailureKind::KeyMissing, "the key cannot be sealed")
-                .detail(detail)
-                .hint("A superuser sets hiems.master_key_file.")
+    /// Makes the master key first where it is hiems's own and there is none.
+    fn seal(&self, request: &SealRequest, key: &SecretString) -> Result<Reply, Failure> {
+        let SealRequest { name, version, installation, is_only_key, .. } = request;
+        let master_keys = match is_only_key {
+            true => self.master_keys.read_or_create(),
+            false => self.master_keys.read(),
         };
-        let SealRequest { name, version, installation, is_only_key } = request;
-        let setting = self.master_key_file.as_deref();
-        let master = if *is_only_key {
-            master_key::read_or_create(setting)
-        } else {
-            master_key::read(&master_key::path(setting))
-        };
-        let master = master.map_err(failure)?;
         let binding = Binding { installation, name, version: *version };
-        let sealed =
-            master.seal(key, &binding).map_err(|_| failure("AES-256-GCM failed.".to_owned()))?;
+        let key_sealed = seal(master_keys.map_err(cannot_seal)?.newest(), key, &binding)?;
         // Enough to tell keys apart: the start of the SHA-256 that OpenRouter itself lists keys by.
         let digest = Sha256::digest(key.expose_secret().as_bytes());
         let fingerprint = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(SealedKey { nonce: sealed.nonce, ciphertext: sealed.ciphertext, fingerprint })
+        Ok(Reply::Sealed { key: key_sealed, fingerprint })
     }
+
+    /// All keys are opened before a new master key is made, and that is durable before any is sealed
+    /// with it. The older master keys stay in the file: until the caller's commit the rows need them,
+    /// and after its rollback, too.
+    fn reseal(&self, stored: &[StoredKey]) -> Result<Reply, Failure> {
+        let master_keys = self.master_keys.read().map_err(cannot_seal)?;
+        let opened = stored
+            .iter()
+            .map(|key| open(&master_keys, key))
+            .collect::<Result<Vec<_>, Failure>>()?;
+        let master_keys = if self.master_keys.is_own() {
+            self.master_keys.add_new(&Files::master_key_lock()).map_err(cannot_seal)?
+        } else {
+            let newest = master_keys.newest().id();
+            if stored.iter().all(|key| key.sealed.master_key == newest) {
+                return Ok(Reply::NoNewMasterKey);
+            }
+            master_keys
+        };
+        let newest = master_keys.newest();
+        let sealed = stored.iter().zip(&opened).map(|(row, key)| seal(newest, key, &binding(row)));
+        Ok(Reply::Resealed(sealed.collect::<Result<_, Failure>>()?))
+    }
+}
+
+fn binding(stored: &StoredKey) -> Binding<'_> {
+    Binding { installation: &stored.installation, name: &stored.name, version: stored.version }
+}
+
+fn open(master_keys: &MasterKeys, stored: &StoredKey) -> Result<SecretString, Failure> {
+    let SealedKey { nonce, ciphertext, master_key } = stored.sealed.clone();
+    let sealed = Sealed { nonce, ciphertext };
+    master_keys.open(&master_key, &sealed, &binding(stored)).map_err(|why| {
+        let why = match why {
+            WillNotOpen::OtherMasterKey => format!(
+                "It was sealed with another master key than the file holds: with {master_key}."
+            ),
+            WillNotOpen::Changed => {
+                format!("Its master key {master_key} is there, but the row was changed.")
+            }
+        };
+        cannot_open(stored, why)
+    })
+}
+
+fn seal(master: &MasterKey, key: &SecretString, binding: &Binding) -> Result<SealedKey, Failure> {
+    let sealed =
+        master.seal(key, binding).map_err(|_| cannot_seal("AES-256-GCM failed.".to_owned()))?;
+    let Sealed { nonce, ciphertext } = sealed;
+    Ok(SealedKey { nonce, ciphertext, master_key: master.id() })
+}
+
+fn cannot_open(stored: &StoredKey, why: String) -> Failure {
+    Failure::new(FailureKind::KeyMissing, "the stored OpenRouter key cannot be opened")
+        .detail(format!("Key \"{}\": {why}", stored.name))
+        .hint("Put the right master key back, or store the key again with hiems.set_api_key().")
+}
+
+fn cannot_seal(why: String) -> Failure {
+    Failure::new(FailureKind::KeyMissing, "the key cannot be sealed")
+        .detail(why)
+        .hint("Mend the master key file; a superuser sets hiems.master_key_file.")
 }

@@ -58,7 +58,7 @@ pub struct Conditions<'a> {
 }
 
 impl Batch {
-    /// Takes an event in. Sealing needs no transaction, and is done at once.
+    /// Takes an event in. What backends ask of the keys needs no transaction, and is done at once.
     pub fn add(&mut self, event: Event, keyring: &Keyring) {
         match event {
             Event::Intent { submit, done } => self.intents.push((submit, done)),
@@ -79,10 +79,7 @@ impl Batch {
             Event::Unsent { call } => self.unsent.push(call),
             Event::Defer { call, xid, done } => self.deferred.push((call, xid, Some(done))),
             Event::CallerGone { call } => self.gone.push(call),
-            Event::Seal { request, key, done } => {
-                // A backend that no longer waits needs no answer.
-                let _ = done.send(keyring.seal(&request, &key));
-            }
+            Event::Key(event) => keyring.serve(event),
         }
     }
 

@@ -176,7 +176,7 @@ async fn settle(shared: &Shared, mut settlement: Settlement) -> Answer {
 }
 
 /// Some errors repeat the key that was sent: it goes no further than this.
-fn blot_out(body: &mut [u8], authorization: &SecretSlice<u8>) {
+pub fn blot_out(body: &mut [u8], authorization: &SecretSlice<u8>) {
     let authorization = authorization.expose_secret();
     let key = authorization.strip_prefix(b"Bearer ").unwrap_or(authorization);
     let mut from = 0;

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::settlement::Settlement;
-use crate::gateway::protocol::{SealRequest, SealedKey, Submit};
+use crate::gateway::protocol::{Reply, SealRequest, StoredKey, Submit};
 use crate::openrouter::failure::Failure;
 
 /// Whether a call may be sent.
@@ -35,12 +35,18 @@ pub enum Event {
     Defer { call: Uuid, xid: u64, done: oneshot::Sender<()> },
     /// The caller went before it had read the answer.
     CallerGone { call: Uuid },
+    /// Something to do with keys.
+    Key(KeyEvent),
+}
+
+/// A piece of work with keys. Their plaintext does not leave the gateway.
+pub enum KeyEvent {
     /// Seal a key.
-    Seal {
-        request: SealRequest,
-        key: SecretString,
-        done: oneshot::Sender<Result<SealedKey, Failure>>,
-    },
+    Seal { request: SealRequest, key: SecretString, done: oneshot::Sender<Result<Reply, Failure>> },
+    /// Open a key; gives the `Authorization` header, marked sensitive.
+    Open { key: StoredKey, done: oneshot::Sender<Result<HeaderValue, Failure>> },
+    /// Seal keys with a new master key.
+    Reseal { keys: Vec<StoredKey>, done: oneshot::Sender<Result<Reply, Failure>> },
 }
 
 /// A call may be sent.

@@ -9,6 +9,9 @@ mod call;
 mod events;
 mod gateway;
 mod journal;
+mod key_check;
+mod key_requests;
+
 mod server;
 mod settlement;
 mod spill;
@@ -29,6 +32,7 @@ const PREDECESSOR: Duration = Duration::from_secs(15);
 pub fn run() {
     pin_session();
     limits::raise_open_files();
+    limits::forbid_core();
     let files = Files::of_database(identity::database_oid());
     let lock = match take_lock(&files) {
         Ok(Some(lock)) => lock,

@@ -5,19 +5,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
-use super::call;
 use super::events::{Event, Outbox};
+use super::{call, key_requests};
 use crate::gateway::protocol::{self, HELLO, PREFIX, Reply, Request};
 use crate::openrouter::client::OpenRouter;
-use crate::openrouter::failure::{Failure, FailureKind};
 
 /// What tokio's tasks and the main thread share.
 pub struct Shared {
@@ -183,26 +180,17 @@ impl Connection {
                     done.await.ok_or(std::io::ErrorKind::BrokenPipe)?;
                     self.reply(&Reply::Deferred, &[]).await?;
                 }
-                Request::Seal(request) => {
-                    let body = Zeroizing::new(body);
-                    let reply = match std::str::from_utf8(&body) {
-                        Ok(key) => {
-                            let key = SecretString::from(key);
-                            self.shared.outbox.ask(|done| Event::Seal { request, key, done }).await
+                Request::Received => return Err(std::io::ErrorKind::InvalidData.into()),
+                about_keys => {
+                    let reply = tokio::select! {
+                        reply = key_requests::answer(&self.shared, about_keys, body) => reply,
+                        // A caller says nothing before its reply: it has gone.
+                        _ = self.reader.read_u8() => {
+                            return Err(std::io::ErrorKind::UnexpectedEof.into());
                         }
-                        Err(_) => None,
-                    };
-                    let reply = match reply {
-                        Some(Ok(sealed)) => Reply::Sealed(sealed),
-                        Some(Err(failure)) => Reply::Refused(failure),
-                        None => Reply::Refused(Failure::new(
-                            FailureKind::Internal,
-                            "the gateway could not seal the key",
-                        )),
                     };
                     self.reply(&reply, &[]).await?;
                 }
-                Request::Received => return Err(std::io::ErrorKind::InvalidData.into()),
             }
         }
     }

@@ -37,11 +37,17 @@ pub fn cluster() -> &'static Cluster {
 impl Cluster {
     /// A server of one's own, with these lines in its configuration.
     pub fn start(settings: &[&str]) -> Cluster {
+        Cluster::start_in(settings, &[])
+    }
+
+    /// As [`Cluster::start`], with these variables in its environment.
+    pub fn start_in(settings: &[&str], environment: &[(&str, &str)]) -> Cluster {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = stage().join(name);
         let mut cluster = Cluster { folder, port: 0 };
-        cluster.port = cluster.script("start", settings).trim().parse().expect("a port");
+        let started = cluster.script_in("start", settings, environment);
+        cluster.port = started.trim().parse().expect("a port");
         cluster
     }
 
@@ -78,12 +84,17 @@ impl Cluster {
     }
 
     fn script(&self, verb: &str, arguments: &[&str]) -> String {
+        self.script_in(verb, arguments, &[])
+    }
+
+    fn script_in(&self, verb: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/cluster");
         let output = Command::new(script)
             .arg(verb)
             .arg(postgresql_version())
             .arg(&self.folder)
             .args(arguments)
+            .envs(environment.iter().copied())
             .output()
             .expect("scripts/cluster runs");
         assert!(

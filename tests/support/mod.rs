@@ -7,6 +7,7 @@ mod cluster;
 mod database;
 mod errors;
 mod json;
+mod memory;
 mod wait;
 
 pub use calls::{Running, call};
@@ -16,4 +17,5 @@ pub use database::{Database, KEY};
 pub use errors::{Refusal, ResultExt};
 pub use fake_openrouter::{Config, Fake, Generation, ReceivedRequest};
 pub use json::{directives, user_message};
+pub use memory::memory_holds;
 pub use wait::wait_until;

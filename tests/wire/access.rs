@@ -30,7 +30,7 @@ use postgres::{Client, Error, GenericClient};
 
 /// What every level may run; nothing in it costs, tells or changes anything.
 const HARMLESS: &str =
-    "('current_principal', 'current_user_id', 'has_level', 'reporting_time_zone')";
+    "('current_principal', 'current_user_id', 'has_level', 'list_api_keys', 'reporting_time_zone')";
 const MY_VIEWS: [&str; 3] = ["my_usage_totals", "my_usage_by_model", "my_usage_daily"];
 const REPORTS: [&str; 6] = [
     "usage_totals",

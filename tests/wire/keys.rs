@@ -1,17 +1,32 @@
 //! The OpenRouter key: sealed in the table, open only in the gateway, and the one that pays.
 
+#[path = "keys/check.rs"]
+mod check;
 #[path = "keys/choice.rs"]
 mod choice;
+#[path = "keys/handover.rs"]
+mod handover;
+#[path = "keys/listing.rs"]
+mod listing;
+#[path = "keys/log.rs"]
+mod log;
 #[path = "keys/master.rs"]
 mod master;
+#[path = "keys/memory.rs"]
+mod memory;
+#[path = "keys/rotation.rs"]
+mod rotation;
 #[path = "keys/rows.rs"]
 mod rows;
 #[path = "keys/secrecy.rs"]
 mod secrecy;
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hiems_tests::{Database, Refusal, ResultExt, user_message, wait_until};
+use hiems_tests::{Cluster, Database, Refusal, ResultExt, user_message, wait_until};
 use postgres::{Client, Error, GenericClient};
 
 fn call(client: &mut impl GenericClient) -> Result<String, Error> {
@@ -44,6 +59,27 @@ fn refused(database: &Database, client: &mut Client) -> Refusal {
     assert_eq!(refusal.sqlstate, "PT503", "{refusal:?}");
     assert_eq!((database.fake.requests().len(), known()), before);
     refusal
+}
+
+/// Writes a file as the server's own user would.
+fn write(cluster: &Cluster, path: &Path, text: &str, mode: u32) {
+    let owner = fs::metadata(cluster.data()).expect("the data directory");
+    let _ = fs::remove_file(path);
+    fs::write(path, text).expect("a file");
+    chown(path, Some(owner.uid()), Some(owner.gid())).expect("an owner");
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+}
+
+/// The files in the data directory that look like a master key.
+fn key_files(cluster: &Cluster) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(cluster.data())
+        .expect("the data directory")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains("master"))
+        .filter(|path| !path.to_string_lossy().contains("postmaster"))
+        .collect();
+    files.sort();
+    files
 }
 
 /// Ends the gateway: the next one has no key open.

@@ -1,33 +1,13 @@
 //! The master key's file: made once, for its owner only, never made anew over rows it must open.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 
 use hiems_tests::{Cluster, Config, Database, KEY, ResultExt};
 
-use super::{call, end_gateway, paid_by, refused, set_key};
-
-/// Writes a file as the server's own user would.
-fn write(cluster: &Cluster, path: &Path, text: &str, mode: u32) {
-    let owner = fs::metadata(cluster.data()).expect("the data directory");
-    let _ = fs::remove_file(path);
-    fs::write(path, text).expect("a file");
-    chown(path, Some(owner.uid()), Some(owner.gid())).expect("an owner");
-    fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
-}
-
-/// The files in the data directory that look like a master key.
-fn key_files(cluster: &Cluster) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(cluster.data())
-        .expect("the data directory")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.to_string_lossy().contains("master"))
-        .filter(|path| !path.to_string_lossy().contains("postmaster"))
-        .collect();
-    files.sort();
-    files
-}
+use super::{call, end_gateway, key_files, paid_by, refused, set_key, write};
 
 #[test]
 fn the_file_is_made_once_for_its_owner_only() {
@@ -97,14 +77,22 @@ fn a_file_that_cannot_be_used_is_left_alone() {
     let file = cluster.data().join("hiems_master.key");
     let right = fs::read_to_string(&file).expect("the file");
     let wrong = "0123456789abcdef".repeat(4);
-    let cases: [(&str, State, &str); 8] = [
+    let damaged = format!("{}\n0123456789", right.trim());
+    let huge = right.repeat(2_000);
+    let doubled = right.trim().repeat(2);
+    let cases: [(&str, State, &str); 13] = [
         ("missing", None, "does not exist"),
         ("wrong", Some((&wrong, 0o600)), "sealed with another master key"),
         ("for all to read", Some((&right, 0o644)), "set it to 0600"),
         ("for all to write", Some((&right, 0o602)), "set it to 0600"),
         ("empty", Some(("", 0o600)), "64 hexadecimal digits"),
         ("half", Some((&right[..32], 0o600)), "64 hexadecimal digits"),
-        ("too long", Some((&right.repeat(2), 0o600)), "64 hexadecimal digits"),
+        ("for a group to read", Some((&right, 0o640)), "set it to 0600"),
+        ("too long", Some((&doubled, 0o600)), "64 hexadecimal digits"),
+        ("a comment alone", Some(("# none", 0o600)), "64 hexadecimal digits"),
+        ("a damaged second line", Some((&damaged, 0o600)), "64 hexadecimal digits"),
+        ("not text", Some(("\u{0}\u{1}\u{7F}", 0o600)), "64 hexadecimal digits"),
+        ("huge", Some((&huge, 0o600)), "is larger than 64 kB"),
         ("no digits", Some((&"g".repeat(64), 0o600)), "64 hexadecimal digits"),
     ];
     for (what, state, says) in cases {
@@ -123,16 +111,79 @@ fn a_file_that_cannot_be_used_is_left_alone() {
             assert!(key_files(&cluster).is_empty(), "{what}");
         }
     }
-    // A folder in its place.
+    // Something else in its place: a folder, a pipe that nobody writes to, a link to nowhere.
     fs::remove_file(&file).expect("the file");
     fs::create_dir(&file).expect("a folder");
-    end_gateway(&database);
-    refused(&database, &mut admin);
+    let refusal = refused(&database, &mut admin);
+    assert!(refusal.detail.contains("is not a regular file"), "{refusal:?}");
     fs::remove_dir(&file).expect("the folder");
+    let owner = fs::metadata(cluster.data()).expect("the data directory");
+    make_pipe(&file);
+    chown(&file, Some(owner.uid()), Some(owner.gid())).expect("an owner");
+    let refusal = refused(&database, &mut admin);
+    assert!(refusal.detail.contains("is not a regular file"), "{refusal:?}");
+    fs::remove_file(&file).expect("the pipe");
+    symlink(cluster.folder.join("nowhere"), &file).expect("a link");
+    let refusal = refused(&database, &mut admin);
+    assert!(refusal.detail.contains("does not exist"), "{refusal:?}");
+    fs::remove_file(&file).expect("the link");
 
     write(&cluster, &file, &right, 0o600);
     call(&mut admin).expect("the right file opens it, without a restart");
     assert_eq!(paid_by(&database), KEY);
+}
+
+fn make_pipe(path: &std::path::Path) {
+    let name = CString::new(path.as_os_str().as_bytes()).expect("a path");
+    // SAFETY: a plain call with a C string.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+}
+
+/// As with PostgreSQL's own `ssl_key_file`: the server's own file, or root's that a group may read.
+#[test]
+fn whose_file_it_is_matters() {
+    let cluster = Cluster::start(&[]);
+    let database = Database::on(&cluster, Config::default());
+    let mut admin = database.admin();
+    set_key(&mut admin, KEY, "default").expect("a key");
+    let file = cluster.data().join("hiems_master.key");
+    let owner = fs::metadata(&file).expect("the file");
+    let right = fs::read_to_string(&file).expect("the file");
+    // Only root gives files away.
+    if owner.uid() == fs::metadata("/proc/self").expect("this process").uid() {
+        println!("SKIPPED in part: to give files to other users, tests must run as root");
+        return;
+    }
+    for (what, uid, mode, says) in [
+        ("another user's", owner.uid() + 1, 0o640, "belongs to another user"),
+        ("root's, for its group to write", 0, 0o660, "set it to 0640"),
+        ("root's, for all to read", 0, 0o644, "set it to 0640"),
+        ("root's alone", 0, 0o600, "cannot be read"),
+    ] {
+        write(&cluster, &file, &right, mode);
+        chown(&file, Some(uid), None).expect("an owner");
+        end_gateway(&database);
+        let refusal = refused(&database, &mut admin);
+        assert!(refusal.detail.contains(says), "{what}: {refusal:?}");
+    }
+    write(&cluster, &file, &right, 0o640);
+    chown(&file, Some(0), None).expect("an owner");
+    call(&mut admin).expect("root's file, that the server's group may read, opens it");
+}
+
+/// A caller learns that the file is missing, and not where it should be.
+#[test]
+fn an_error_does_not_say_where_an_operator_s_file_is() {
+    let cluster = Cluster::start(&[]);
+    let mut database = Database::on(&cluster, Config::default());
+    set_key(&mut database.admin(), KEY, "default").expect("a key");
+    let file = cluster.folder.join("hidden-place.key");
+    database.set("hiems.master_key_file", &file.to_string_lossy());
+    end_gateway(&database);
+    let role = database.role_with("caller");
+    let refusal = refused(&database, &mut database.connect(&role));
+    assert!(refusal.detail.contains("does not exist"), "{refusal:?}");
+    assert!(!format!("{refusal:?}").contains("hidden-place"), "{refusal:?}");
 }
 
 #[test]

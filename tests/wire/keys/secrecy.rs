@@ -6,7 +6,7 @@ use std::process::Command;
 
 use hiems_tests::{Cluster, Config, Database, ResultExt};
 
-use super::{call, set_key};
+use super::{call, set_key, write};
 
 /// A key that is found nowhere by chance.
 const SECRET: &str = "sk-or-v1-5ec2e7c0ffee5ec2e7c0ffee";
@@ -130,6 +130,7 @@ fn a_dump_does_not_hold_it() {
         .expect("a key");
     assert!(holds(&dump.stdout, nonce.as_bytes()), "the sealed row is dumped");
     assert_clean("the dump", &dump.stdout);
+    assert_clean("the errors of pg_dump", &dump.stderr);
     let master = fs::read(cluster.data().join("hiems_master.key")).expect("the master key");
     assert!(!holds(&dump.stdout, master.trim_ascii()), "the master key is in the dump");
 }
@@ -149,6 +150,15 @@ fn no_file_of_the_server_holds_it() {
     call(&mut admin).expect("an answer");
     let spaced = set_key(&mut admin, &format!("{SECRET} 3"), "default");
     assert_eq!(spaced.sqlstate(), "22023");
+    let handed_over = cluster.folder.join("openrouter.key");
+    write(&cluster, &handed_over, SECRET, 0o600);
+    admin
+        .execute("SELECT hiems.set_api_key_from_file($1)", &[&&*handed_over.to_string_lossy()])
+        .expect("a key");
+    fs::remove_file(&handed_over).expect("the file");
+    call(&mut admin).expect("an answer");
+    admin.execute("SELECT hiems.rotate_master_key()", &[]).expect("a new master key");
+    call(&mut admin).expect("an answer");
     admin.batch_execute("CHECKPOINT").expect("a checkpoint");
     let (name, fake) = database.into_parts();
     cluster.stop("fast");
