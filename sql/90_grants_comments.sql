@@ -37,6 +37,9 @@ COMMENT ON FUNCTION hiems.rotate_master_key() IS
 COMMENT ON FUNCTION hiems.drop_api_key(text) IS
 'Forgets a key. Errors: 42501 no level admin; PT404 there is none of that name.';
 
+COMMENT ON FUNCTION hiems.health() IS
+'Whether hiems is well: a row per check with its name, status (ok, warn, fail), what was found, and what to do (hint; NULL: nothing). Checks: gateway, settings, versions, api_keys, master_key, unsettled_calls, pending_spend, clock, notify_queue, guards, preload. Starts the gateway where none is up. Errors: 42501 no level admin.';
+
 COMMENT ON FUNCTION hiems.grant_access(text, text) IS
 'Gives a level to a database role, and the privileges to reach hiems. level: caller (may call, sees its own rows), reader (sees all figures), admin (both, and keys, levels, rates), service (a caller that may name any "user"). Idempotent. Errors: 42501 no level admin; 22023 unknown role or level.';
 COMMENT ON FUNCTION hiems.grant_user_access(text, text) IS

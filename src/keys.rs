@@ -137,6 +137,12 @@ pub fn reseal_all() -> Result<usize, Error> {
     Ok(stored.len())
 }
 
+/// Every key.
+pub fn read_all() -> SpiResult<Vec<StoredKey>> {
+    let rows = spi::read(READ_ALL, &[], stored_key)?;
+    Ok(rows.into_iter().flatten().map(|(key, _)| key).collect())
+}
+
 /// The inference key of that name.
 pub fn read_inference(name: &str) -> SpiResult<Option<StoredKey>> {
     let rows = spi::read(READ_INFERENCE, &[name.into()], stored_key)?;

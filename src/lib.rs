@@ -27,6 +27,9 @@ mod keys;
 mod ledger;
 mod rates;
 
+/// Whether all of it is well.
+mod health;
+
 /// Settings, errors, and PostgreSQL's C interface.
 mod error;
 #[allow(unsafe_code)]

@@ -12,6 +12,8 @@ mod failures;
 mod faults;
 #[path = "wire/gateway.rs"]
 mod gateway;
+#[path = "wire/health.rs"]
+mod health;
 #[path = "wire/http.rs"]
 mod http;
 #[path = "wire/interrupts.rs"]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::connection::{Broken, Connection};
-use super::protocol::{Reply, Request, SealRequest, SealedKey, StoredKey, Submit};
+use super::protocol::{Reply, Request, SealRequest, SealedKey, Status, StoredKey, Submit};
 use super::start;
 use crate::error::Error;
 use crate::openrouter::key_info::KeyInfo;
@@ -62,6 +62,14 @@ pub fn defer(call: Uuid, xid: u64) -> Result<bool, Error> {
         KEPT.set(Some(connection));
     }
     Ok(told)
+}
+
+/// How the gateway is, and whether it can open these keys; starts it where there is none.
+pub fn status(keys: Vec<StoredKey>) -> Result<Status, Error> {
+    match ask(&Request::Status(keys), &[])? {
+        Reply::Status(status) => Ok(status),
+        _ => Err(another_question()),
+    }
 }
 
 /// Has a key sealed, which goes no further than the gateway's memory; gives its fingerprint, too.

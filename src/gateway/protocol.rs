@@ -59,6 +59,8 @@ pub enum Request {
     Received,
     /// The ledger is locked: the gateway shall book this call, if the transaction `xid` commits.
     Defer { call: Uuid, xid: u64 },
+    /// How the gateway is, and whether it can open these keys.
+    Status(Vec<StoredKey>),
     /// Seal a key; the body is the key, where it does not come from elsewhere.
     Seal(SealRequest),
     /// Ask OpenRouter about a key.
@@ -113,9 +115,14 @@ pub struct StoredKey {
 #[derive(Serialize, Deserialize)]
 pub enum Reply {
     /// The settled ledger row as JSON text; the body is OpenRouter's answer.
-    Answered { entry: String },
+    Answered {
+        entry: String,
+    },
     /// The call failed after it was sent; the gateway books it.
-    Failed { call: Uuid, failure: Failure },
+    Failed {
+        call: Uuid,
+        failure: Failure,
+    },
     /// Refused before anything was sent.
     Refused(Failure),
     /// This gateway leaves, and has not looked at what was sent on this connection since its last
@@ -123,14 +130,36 @@ pub enum Reply {
     Leaving,
     /// The call will be booked.
     Deferred,
+    Status(Status),
     /// A sealed key, and its fingerprint.
-    Sealed { key: SealedKey, fingerprint: String },
+    Sealed {
+        key: SealedKey,
+        fingerprint: String,
+    },
     /// What OpenRouter says of a key.
     Checked(Box<KeyInfo>),
     /// The keys, in the order in which they came.
     Resealed(Vec<SealedKey>),
     /// Every key is sealed with the newest master key already, and no other is hiems's to make.
     NoNewMasterKey,
+}
+
+/// How a gateway is.
+#[derive(Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub in_flight: usize,
+    pub max_in_flight: usize,
+    /// Calls of which something is not in the journal yet.
+    pub unwritten: usize,
+    /// What is wrong with the settings for HTTP.
+    pub settings_problem: Option<String>,
+    pub master_key_is_default: bool,
+    /// Why the stored keys cannot be opened.
+    pub master_key_problem: Option<String>,
+    /// OpenRouter's clock less this one's, at the last answer; None: there was none yet.
+    pub clock_skew_seconds: Option<i64>,
 }
 
 /// A key as it is stored.

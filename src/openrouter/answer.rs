@@ -14,6 +14,8 @@ use super::usage::Usage;
 pub struct HttpAnswer {
     pub status: u16,
     pub retry_after: Option<u64>,
+    /// The server's clock (the header Date) less this one's, in seconds.
+    pub clock_skew: Option<i64>,
     pub body: Vec<u8>,
 }
 
@@ -121,7 +123,12 @@ mod tests {
     use super::*;
 
     fn read_text(status: u16, body: &str) -> Outcome {
-        read(&HttpAnswer { status, retry_after: None, body: body.as_bytes().to_vec() })
+        read(&HttpAnswer {
+            status,
+            retry_after: None,
+            clock_skew: None,
+            body: body.as_bytes().to_vec(),
+        })
     }
 
     #[test]

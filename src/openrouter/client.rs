@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
@@ -164,6 +164,7 @@ impl OpenRouter {
         let status = response.status().as_u16();
         let retry_after =
             header(&response, RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
+        let clock_skew = header(&response, DATE.as_str()).and_then(|date| clock_skew(&date));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
             if body.len() + chunk.len() > self.max_response_bytes {
@@ -171,7 +172,7 @@ impl OpenRouter {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(HttpAnswer { status, retry_after, body })
+        Ok(HttpAnswer { status, retry_after, clock_skew, body })
     }
 }
 
@@ -189,6 +190,12 @@ fn failed(error: &reqwest::Error) -> HttpError {
         source = cause.source();
     }
     if error.is_connect() { HttpError::NotSent(text) } else { HttpError::Broken(text) }
+}
+
+/// What a Date header says less this clock, in whole seconds.
+fn clock_skew(date: &str) -> Option<i64> {
+    let date = chrono::DateTime::parse_from_rfc2822(date).ok()?;
+    Some(date.timestamp() - chrono::Utc::now().timestamp())
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -50,6 +50,12 @@ impl Keyring {
         Ok(opened)
     }
 
+    /// Why one of these keys cannot be opened; None where all can.
+    pub fn problem(&self, keys: &[StoredKey]) -> Option<String> {
+        let failed = keys.iter().find_map(|key| self.header(key).err())?;
+        Some(failed.detail.unwrap_or(failed.message))
+    }
+
     /// Does what a backend asks of the keys. None of it needs a transaction.
     pub fn serve(&self, event: KeyEvent) {
         // A backend that no longer waits needs no answer.

@@ -79,6 +79,8 @@ impl Batch {
             Event::Unsent { call } => self.unsent.push(call),
             Event::Defer { call, xid, done } => self.deferred.push((call, xid, Some(done))),
             Event::CallerGone { call } => self.gone.push(call),
+            // The main loop answers it.
+            Event::Status { .. } => {}
             Event::Key(event) => keyring.serve(event),
         }
     }

@@ -136,6 +136,9 @@ impl Sending {
         if let Ok(answer) = &mut http {
             let key = SecretSlice::from(self.authorization.as_bytes().to_vec());
             blot_out(&mut answer.body, &key);
+            if let Some(seconds) = answer.clock_skew {
+                self.shared.set_clock_skew(seconds);
+            }
         }
         entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
         Ok(Settlement::new(entry, http, self.charges_beyond_tokens))

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::settlement::Settlement;
-use crate::gateway::protocol::{Reply, SealRequest, StoredKey, Submit};
+use crate::gateway::protocol::{Reply, SealRequest, Status, StoredKey, Submit};
 use crate::openrouter::failure::Failure;
 
 /// Whether a call may be sent.
@@ -35,6 +35,8 @@ pub enum Event {
     Defer { call: Uuid, xid: u64, done: oneshot::Sender<()> },
     /// The caller went before it had read the answer.
     CallerGone { call: Uuid },
+    /// How the gateway is, and whether it can open these keys.
+    Status { keys: Vec<StoredKey>, done: oneshot::Sender<Status> },
     /// Something to do with keys.
     Key(KeyEvent),
 }

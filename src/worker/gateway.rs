@@ -4,19 +4,21 @@
 mod commit;
 mod sweep;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgrx::{log, warning};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::batch::Batch;
-use super::events::{self, Inbox};
+use super::events::{self, Event, Inbox};
 use super::server::{self, Shared};
 use super::spill::Spill;
 use super::{admission::Keyring, journal};
-use crate::gateway::protocol::Files;
+use crate::gateway::protocol::{Files, Status, StoredKey};
 use crate::openrouter::client::{App, ClientOptions, OpenRouter};
 use crate::pg::wait::{Interest, WaitSet};
 use crate::pg::xact;
@@ -149,7 +151,26 @@ impl Gateway {
     fn take_events(&mut self) {
         for event in self.inbox.take() {
             self.last_work = Instant::now();
-            self.batch.add(event, &self.keyring);
+            match event {
+                // A backend that no longer waits needs no answer.
+                Event::Status { keys, done } => drop(done.send(self.status(&keys))),
+                event => self.batch.add(event, &self.keyring),
+            }
+        }
+    }
+
+    fn status(&self, keys: &[StoredKey]) -> Status {
+        let unwritten: HashSet<Uuid> = self.batch.calls().chain(self.stuck.calls()).collect();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            in_flight: self.shared.in_flight(),
+            max_in_flight: self.settings.max_in_flight,
+            unwritten: unwritten.len(),
+            settings_problem: self.shared.openrouter().err(),
+            master_key_is_default: self.settings.master_key_file.is_none(),
+            master_key_problem: self.keyring.problem(keys),
+            clock_skew_seconds: self.shared.clock_skew(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +23,8 @@ pub struct Shared {
     /// Calls whose callers have not read their replies yet, and have not gone.
     open: Mutex<HashSet<Uuid>>,
     connections: AtomicUsize,
+    /// OpenRouter's clock less this one's, in seconds, at the last answer.
+    clock_skew: AtomicI64,
     /// True once the gateway leaves.
     leaving: watch::Receiver<bool>,
 }
@@ -36,6 +38,7 @@ impl Shared {
         Shared {
             outbox,
             leaving,
+            clock_skew: AtomicI64::new(i64::MIN),
             openrouter: RwLock::new(openrouter),
             open: Mutex::default(),
             connections: AtomicUsize::new(0),
@@ -65,6 +68,16 @@ impl Shared {
     /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Acquire)
+    }
+
+    /// Takes note of OpenRouter's clock.
+    pub fn set_clock_skew(&self, seconds: i64) {
+        self.clock_skew.store(seconds, Ordering::Release);
+    }
+
+    /// OpenRouter's clock less this one's, in seconds; None before the first answer.
+    pub fn clock_skew(&self) -> Option<i64> {
+        Some(self.clock_skew.load(Ordering::Acquire)).filter(|seconds| *seconds != i64::MIN)
     }
 
     /// Until the gateway leaves.
@@ -179,6 +192,11 @@ impl Connection {
                     // Without an answer the caller waits for the lock itself.
                     done.await.ok_or(std::io::ErrorKind::BrokenPipe)?;
                     self.reply(&Reply::Deferred, &[]).await?;
+                }
+                Request::Status(keys) => {
+                    let status = self.shared.outbox.ask(|done| Event::Status { keys, done }).await;
+                    let status = status.ok_or(std::io::ErrorKind::BrokenPipe)?;
+                    self.reply(&Reply::Status(status), &[]).await?;
                 }
                 Request::Received => return Err(std::io::ErrorKind::InvalidData.into()),
                 about_keys => {
