@@ -80,7 +80,12 @@ mod tests {
     use super::*;
 
     fn read_text(status: u16, body: &str) -> Result<KeyInfo, Failure> {
-        read(&HttpAnswer { status, retry_after: None, body: body.as_bytes().to_vec() })
+        read(&HttpAnswer {
+            status,
+            retry_after: None,
+            clock_skew: None,
+            body: body.as_bytes().to_vec(),
+        })
     }
 
     #[test]
