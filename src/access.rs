@@ -6,7 +6,7 @@
 
 use crate::caller;
 use crate::error::Error;
-use crate::pg::{identity, spi};
+use crate::pg::{identity, spi, xact};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -83,6 +83,14 @@ pub fn require(level: Level) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::MissingLevel { level: level.name(), role: identity::current_role() })
+}
+
+/// As [`require`], for what changes something: refused, too, on a standby and in a read-only transaction.
+pub fn require_to_change(level: Level) -> Result<(), Error> {
+    if xact::is_in_recovery() || xact::is_read_only() {
+        return Err(Error::ReadOnlyChange);
+    }
+    require(level)
 }
 
 /// Who is given a level.

@@ -44,6 +44,10 @@ pub enum Error {
     #[error("cannot call OpenRouter in a read-only transaction")]
     ReadOnly,
 
+    /// 25006, on a standby too.
+    #[error("cannot change anything of hiems in a read-only transaction")]
+    ReadOnlyChange,
+
     /// A standby (0A000).
     #[error("cannot call OpenRouter on a standby")]
     Standby,
@@ -88,8 +92,8 @@ pub enum Error {
     #[error("the outcome of the call is not known: the gateway went away")]
     GatewayLost { call: uuid::Uuid },
 
-    /// The gateway and this library are not of the same version (PT503).
-    #[error("the running gateway is of another version of hiems")]
+    /// A newer gateway than this session's library (PT503).
+    #[error("the running gateway is of a newer version of hiems than this session")]
     GatewayVersion,
 
     /// What the gateway answered: the call failed or was refused.
@@ -121,7 +125,7 @@ impl Error {
             | Error::MissingPrivilege(_)
             | Error::Restricted
             | Error::OtherUser => "42501",
-            Error::ReadOnly => "25006",
+            Error::ReadOnly | Error::ReadOnlyChange => "25006",
             Error::Standby | Error::Parallel | Error::Isolation | Error::NotSupported(_) => "0A000",
             Error::ForeignTrigger { .. } | Error::DropRefused | Error::NoNewMasterKey => "55000",
             Error::RequestTooLarge { .. } => "PT413",
@@ -210,6 +214,7 @@ impl Error {
             Error::RequestTooLarge { .. } => "A superuser can raise hiems.max_request_bytes.",
             Error::OtherUser => "Leave \"user\" out: it comes from the token.",
             Error::ReadOnly => "Call it in a READ WRITE transaction; over HTTP, use POST.",
+            Error::ReadOnlyChange => "Do it in a READ WRITE transaction, on the primary.",
             Error::Standby => "Connect to the primary.",
             Error::Restricted => {
                 "Call it in a statement of its own, and store the result in a table."
@@ -228,7 +233,7 @@ impl Error {
             }
             Error::NoWorkerSlot => "Raise max_worker_processes and restart PostgreSQL.",
             Error::GatewayDown { .. } => "The server log says why.",
-            Error::GatewayVersion => "Connect again; the old gateway leaves when it is idle.",
+            Error::GatewayVersion => "Connect again: a new session has the new library.",
             _ => return None,
         };
         Some(text.to_owned())

@@ -24,6 +24,8 @@ mod isolation;
 mod keys;
 #[path = "wire/ledger.rs"]
 mod ledger;
+#[path = "wire/lifecycle.rs"]
+mod lifecycle;
 #[path = "wire/locks.rs"]
 mod locks;
 #[path = "wire/rates.rs"]

@@ -49,13 +49,13 @@ fn revoke_access(grantee: Option<String>, level: default!(Option<String>, "NULL"
 }
 
 fn grant(kind: GranteeKind, grantee: Option<String>, level: Option<String>) -> Result<(), Error> {
-    access::require(Level::Admin)?;
+    access::require_to_change(Level::Admin)?;
     let level = Level::parse(&level.unwrap_or_default())?;
     access::grant(kind, &grantee.unwrap_or_default(), level)
 }
 
 fn revoke(grantee: Option<String>, level: Option<String>) -> Result<bool, Error> {
-    access::require(Level::Admin)?;
+    access::require_to_change(Level::Admin)?;
     let level = level.map(|level| Level::parse(&level)).transpose()?;
     access::revoke(&grantee.unwrap_or_default(), level)
 }

@@ -103,7 +103,7 @@ fn set_from_file(
     name: Option<String>,
     kind: Option<String>,
 ) -> Result<(), Error> {
-    access::require(Level::Admin)?;
+    access::require_to_change(Level::Admin)?;
     if !identity::has_privileges_of(c"pg_read_server_files") {
         return Err(Error::MissingPrivilege("a superuser, or the role pg_read_server_files"));
     }
@@ -123,7 +123,7 @@ fn set_from_environment(
     name: Option<String>,
     kind: Option<String>,
 ) -> Result<(), Error> {
-    access::require(Level::Admin)?;
+    access::require_to_change(Level::Admin)?;
     if !identity::is_superuser() {
         return Err(Error::MissingPrivilege("a superuser"));
     }
@@ -144,19 +144,19 @@ fn store(
     name: Option<String>,
     kind: Option<String>,
 ) -> Result<(), Error> {
-    access::require(Level::Admin)?;
+    access::require_to_change(Level::Admin)?;
     let name = name.unwrap_or_else(|| "default".to_owned());
     let kind = kind.unwrap_or_else(|| "inference".to_owned());
     keys::store(key, source, &name, &kind)
 }
 
 fn forget(name: Option<String>) -> Result<(), Error> {
-    access::require(Level::Admin)?;
+    access::require_to_change(Level::Admin)?;
     keys::drop(&name.unwrap_or_else(|| "default".to_owned()))
 }
 
 fn rotate() -> Result<i64, Error> {
-    access::require(Level::Admin)?;
+    access::require_to_change(Level::Admin)?;
     Ok(i64::try_from(keys::reseal_all()?).unwrap_or(i64::MAX))
 }
 

@@ -32,7 +32,7 @@ fn set(
     rate_date: Option<Date>,
     source: Option<String>,
 ) -> Result<(), Error> {
-    access::require(Level::Admin)?;
+    access::require_to_change(Level::Admin)?;
     let (Some(currency), Some(sek_per_unit), Some(date), Some(source)) =
         (currency, sek_per_unit, rate_date, source)
     else {

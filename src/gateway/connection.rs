@@ -12,17 +12,19 @@ use std::time::Duration;
 use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::protocol::{self, HELLO, PREFIX, Reply};
-use crate::pg::interrupts;
+use super::protocol::{self, Greeting, HELLO, PREFIX, Reply};
 use crate::pg::wait::{Interest, WaitSet};
+use crate::pg::{interrupts, process};
 
 /// Why a connection cannot be used.
 #[derive(Debug)]
 pub enum Broken {
     /// Nobody listens, or the other side has closed.
     Closed,
-    /// The gateway speaks another version of the protocol.
-    Version,
+    /// A gateway from before a library upgrade listens; its process.
+    Older(Option<i32>),
+    /// A gateway from after a library upgrade listens.
+    Newer,
     /// What came cannot be read.
     Garbled(String),
 }
@@ -48,7 +50,14 @@ impl Connection {
         let mut connection = Connection { wait: WaitSet::new(stream.as_raw_fd()), stream };
         let mut hello = [0; HELLO.len()];
         connection.read_exact(&mut hello, Some(HELLO_TIMEOUT))?;
-        if hello == HELLO { Ok(connection) } else { Err(Broken::Version) }
+        match Greeting::read(hello) {
+            Some(Greeting::Same) => Ok(connection),
+            Some(Greeting::Older) => {
+                Err(Broken::Older(process::peer(connection.stream.as_raw_fd())))
+            }
+            Some(Greeting::Newer) => Err(Broken::Newer),
+            None => Err(Broken::Garbled("it is no gateway of hiems".to_owned())),
+        }
     }
 
     /// False if the other side has closed or has said anything since the last reply.

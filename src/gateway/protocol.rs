@@ -3,6 +3,7 @@
 //! A connection begins with the gateway's hello of 8 bytes. A frame is two lengths (big-endian, 32
 //! bits), a JSON header, and a body that is passed on as it is.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -16,6 +17,29 @@ use crate::openrouter::key_info::KeyInfo;
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.
 pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x03";
+
+/// What a hello says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// A gateway that speaks as this library does.
+    Same,
+    /// One from before a library upgrade.
+    Older,
+    /// One from after it: this process has an older library loaded.
+    Newer,
+}
+
+impl Greeting {
+    /// None where it is no hello at all.
+    pub fn read(hello: [u8; HELLO.len()]) -> Option<Greeting> {
+        let version = |hello: [u8; 8]| u32::from_be_bytes([hello[4], hello[5], hello[6], hello[7]]);
+        (hello[..4] == HELLO[..4]).then(|| match version(hello).cmp(&version(HELLO)) {
+            Ordering::Equal => Greeting::Same,
+            Ordering::Less => Greeting::Older,
+            Ordering::Greater => Greeting::Newer,
+        })
+    }
+}
 
 /// Bytes before the header.
 pub const PREFIX: usize = 8;

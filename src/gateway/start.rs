@@ -6,7 +6,7 @@ use super::connection::{Broken, Connection};
 use super::protocol::Files;
 use crate::error::Error;
 use crate::pg::lock::StartLock;
-use crate::pg::{background, identity, interrupts, wait};
+use crate::pg::{background, identity, interrupts, process, wait};
 
 /// A start takes some 20 ms; a leaving gateway may have to be waited for.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -15,19 +15,22 @@ const POLL: Duration = Duration::from_millis(2);
 /// A connection to this database's gateway.
 pub fn connect() -> Result<Connection, Error> {
     let files = Files::of_database(identity::database_oid());
-    if let Some(connection) = open(&files)? {
+    if let Found::Ready(connection) = look(&files)? {
         return Ok(connection);
     }
     let _one_at_a_time = StartLock::acquire();
-    if let Some(connection) = open(&files)? {
-        return Ok(connection);
+    match look(&files)? {
+        Found::Ready(connection) => return Ok(connection),
+        // It finishes what is in flight; the new one waits for that.
+        Found::Older(Some(pid)) => process::ask_to_end(pid),
+        Found::Older(None) | Found::Nobody => {}
     }
     let started = background::start_gateway().ok_or(Error::NoWorkerSlot)?;
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         // Asked before the last look: one that found another at work ends at once.
         let has_ended = started.has_ended();
-        if let Some(connection) = open(&files)? {
+        if let Found::Ready(connection) = look(&files)? {
             return Ok(connection);
         }
         if has_ended || Instant::now() > deadline {
@@ -39,11 +42,19 @@ pub fn connect() -> Result<Connection, Error> {
     }
 }
 
-fn open(files: &Files) -> Result<Option<Connection>, Error> {
+enum Found {
+    Ready(Connection),
+    Nobody,
+    /// One from before a library upgrade, and its process.
+    Older(Option<i32>),
+}
+
+fn look(files: &Files) -> Result<Found, Error> {
     match Connection::open(&files.socket) {
-        Ok(connection) => Ok(Some(connection)),
-        Err(Broken::Closed) => Ok(None),
-        Err(Broken::Version) => Err(Error::GatewayVersion),
+        Ok(connection) => Ok(Found::Ready(connection)),
+        Err(Broken::Closed) => Ok(Found::Nobody),
+        Err(Broken::Older(pid)) => Ok(Found::Older(pid)),
+        Err(Broken::Newer) => Err(Error::GatewayVersion),
         Err(Broken::Garbled(what)) => Err(Error::Internal(what)),
     }
 }

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod interrupts;
 pub mod limits;
 pub mod lock;
+pub mod process;
 pub mod report;
 pub mod session;
 pub mod signals;

@@ -17,12 +17,14 @@ mod settlement;
 mod spill;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use pgrx::{debug1, log, warning};
 
-use crate::gateway::protocol::Files;
+use crate::gateway::protocol::{Files, Greeting, HELLO};
 use crate::pg::{background, identity, interrupts, limits, session, signals, wait};
 
 /// How long to wait for a leaving predecessor.
@@ -110,10 +112,20 @@ fn take_lock(files: &Files) -> std::io::Result<Option<File>> {
         }
         interrupts::check_in_worker();
         // One that is ready needs no second; one that leaves has no socket any more.
-        let is_served = std::os::unix::net::UnixStream::connect(&files.socket).is_ok();
-        if is_served || background::end_asked() || Instant::now() > deadline {
+        if is_served(files) || background::end_asked() || Instant::now() > deadline {
             return Ok(None);
         }
         wait::wait_for_latch(Duration::from_millis(5));
     }
+}
+
+/// True if a gateway of this library's version is ready; one of an older version is told to leave by
+/// whoever started this one.
+fn is_served(files: &Files) -> bool {
+    let mut hello = [0; HELLO.len()];
+    let greeted = UnixStream::connect(&files.socket).and_then(|mut stream| {
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        stream.read_exact(&mut hello)
+    });
+    greeted.is_ok() && Greeting::read(hello) != Some(Greeting::Older)
 }

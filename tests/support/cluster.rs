@@ -1,5 +1,6 @@
 //! Throw-away PostgreSQL servers, run by `scripts/cluster`.
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -49,6 +50,35 @@ impl Cluster {
         let started = cluster.script_in("start", settings, environment);
         cluster.port = started.trim().parse().expect("a port");
         cluster
+    }
+
+    /// A standby of this server, which follows it.
+    pub fn standby(&self) -> Cluster {
+        let mut folder = self.folder.clone().into_os_string();
+        folder.push("-standby");
+        let mut standby = Cluster { folder: folder.into(), port: 0 };
+        let started = standby.script("standby", &[&self.folder.to_string_lossy()]);
+        standby.port = started.trim().parse().expect("a port");
+        standby
+    }
+
+    /// One of PostgreSQL's own programs, such as pg_dump, told where this server is.
+    pub fn program(&self, name: &str) -> Command {
+        let bin = self.script("bin", &[]);
+        let mut program = Command::new(Path::new(bin.trim()).join(name));
+        program.args(["--host", "127.0.0.1", "--username", "postgres"]);
+        program.args(["--port", &self.port.to_string()]);
+        program
+    }
+
+    /// Writes a file of the data directory, as the server's user would.
+    pub fn write(&self, name: &str, bytes: &[u8], mode: u32) {
+        let path = self.data().join(name);
+        let owner = std::fs::metadata(self.data()).expect("the data directory");
+        std::fs::write(&path, bytes).expect("a file");
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&path, permissions).expect("a mode");
+        std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).expect("an owner");
     }
 
     /// Stops the server as `pg_ctl -m mode` does.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use hiems_tests::{Cluster, Config, Database, ResultExt};
 
@@ -114,16 +113,7 @@ fn a_dump_does_not_hold_it() {
     let mut admin = database.admin();
     set_key(&mut admin, SECRET, "default").expect("a key");
     call(&mut admin).expect("an answer");
-    let dump = Command::new(
-        database
-            .text("SELECT setting FROM pg_config WHERE name = 'BINDIR'", &[])
-            .expect("a folder")
-            + "/pg_dump",
-    )
-    .args(["--host", "127.0.0.1", "--username", "postgres", "--dbname", &database.name])
-    .args(["--port", &database.text("SHOW port", &[]).expect("a port")])
-    .output()
-    .expect("pg_dump runs");
+    let dump = cluster.program("pg_dump").arg(&database.name).output().expect("pg_dump runs");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let nonce = database
         .text("SELECT encode(nonce, 'hex') FROM hiems_private.api_keys", &[])

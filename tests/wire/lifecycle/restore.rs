@@ -1,0 +1,115 @@
+//! pg_dump and restore: ledger, sealed keys, levels, rates, and what was not booked yet, come back.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use hiems_tests::{Cluster, Config, Database, KEY, call, directives, wait_until};
+use postgres::Client;
+
+fn all(client: &mut Client, sql: &str) -> Vec<String> {
+    client.query(sql, &[]).expect(sql).iter().map(|row| row.get(0)).collect()
+}
+
+/// The ledger, but for the transaction that wrote each row.
+const LEDGER: &str = "
+    SELECT (to_jsonb(l) - 'booked_xid')::text FROM hiems.ai_usage_logs AS l ORDER BY created_at, id";
+const REST: [&str; 3] = [
+    "SELECT to_jsonb(k)::text FROM hiems_private.api_keys AS k ORDER BY name",
+    "SELECT to_jsonb(a)::text FROM hiems_private.access AS a ORDER BY grantee, level",
+    "SELECT to_jsonb(r)::text FROM hiems_private.exchange_rates AS r ORDER BY rate_date",
+];
+
+#[test]
+fn a_dump_brings_everything_back_elsewhere() {
+    let home = Cluster::start(&[]);
+    let database = Database::on(&home, Config::default());
+    let mut admin = database.admin();
+    admin.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
+    admin
+        .batch_execute(
+            "CREATE ROLE app LOGIN;
+             SELECT hiems.grant_access('app', 'caller'), hiems.grant_user_access('u1', 'reader');
+             SELECT hiems.set_exchange_rate('USD', 10.4521, current_date - 1, 'Riksbanken')",
+        )
+        .expect("levels and a rate");
+    call(&mut admin, &directives(&[("fake_cost", "0.0076509169000000005")])).expect("an answer");
+    call(&mut admin, &directives(&[("fake_status", "400")])).expect_err("a failure");
+    admin.batch_execute("BEGIN").expect("a begin");
+    call(&mut admin, "{}").expect("an answer");
+    admin.batch_execute("ROLLBACK").expect("a rollback");
+    database.wait_until_booked();
+    // One that is answered, and whose caller has not ended; one that is in flight.
+    admin.batch_execute("BEGIN").expect("a begin");
+    call(&mut admin, &directives(&[("fake_cost", "4.2e-7")])).expect("an answer");
+    let slow = directives(&[("fake_delay_ms", "60000")]);
+    let running =
+        hiems_tests::Running::in_flight(&database, database.connect("postgres"), &slow, 1);
+
+    let dump = home.program("pg_dump").arg(&database.name).output().expect("pg_dump runs");
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    assert_eq!(String::from_utf8_lossy(&dump.stderr), "", "no warnings");
+    let mut reader = database.admin();
+    let ledger = all(&mut reader, LEDGER);
+    assert_eq!(ledger.len(), 3);
+    let rest: Vec<_> = REST.iter().map(|sql| all(&mut reader, sql)).collect();
+
+    // Another server, with the master key brought along.
+    let away = Cluster::start(&[]);
+    let mut elsewhere = away.connect("postgres", "postgres");
+    for sql in ["CREATE ROLE app LOGIN", "CREATE DATABASE restored"] {
+        elsewhere.batch_execute(sql).expect(sql);
+    }
+    restore(&away, &dump.stdout);
+    let mut restored = away.connect("restored", "postgres");
+    assert_eq!(all(&mut restored, LEDGER), ledger);
+    for (sql, rows) in REST.iter().zip(&rest) {
+        assert_eq!(&all(&mut restored, sql), rows, "{sql}");
+    }
+    assert_eq!(
+        all(&mut restored, "SELECT state FROM hiems_private.calls ORDER BY created_at"),
+        ["answered", "sent"]
+    );
+    let key = std::fs::read(home.data().join("hiems_master.key")).expect("the master key");
+    away.write("hiems_master.key", &key, 0o600);
+    restored
+        .batch_execute(&format!(
+            "LOAD 'hiems'; ALTER DATABASE restored SET hiems.base_url = '{}'",
+            database.fake.base_url()
+        ))
+        .expect("a setting");
+    let mut app = away.connect("restored", "app");
+    call(&mut app, "{}").expect("an answer: key and level are back");
+    // The callers of what was on its way are gone: they never were here.
+    wait_until("what was on its way is booked", Duration::from_secs(30), || {
+        all(&mut restored, "SELECT count(*)::text FROM hiems_private.calls") == ["0"]
+    });
+    assert_eq!(
+        all(
+            &mut restored,
+            "SELECT concat_ws(' ', outcome, cost_usd) FROM hiems.ai_usage_logs
+             ORDER BY created_at OFFSET 3 LIMIT 2"
+        ),
+        ["rolled_back 0.00000042", "unknown"]
+    );
+    // Nothing of it disturbed the original.
+    admin.batch_execute("COMMIT").expect("a commit");
+    assert_eq!(all(&mut reader, LEDGER).len(), 4);
+    reader.execute("SELECT pg_cancel_backend($1)", &[&running.pid]).expect("a signal");
+    running.end().1.expect_err("the cancel");
+}
+
+fn restore(away: &Cluster, dump: &[u8]) {
+    let mut psql: Command = away.program("psql");
+    let mut psql = psql
+        .args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "restored"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("psql runs");
+    psql.stdin.take().expect("its input").write_all(dump).expect("the dump goes in");
+    let done = psql.wait_with_output().expect("its end");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(String::from_utf8_lossy(&done.stderr), "", "no warnings");
+}
