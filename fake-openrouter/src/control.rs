@@ -30,7 +30,7 @@
 //! | key | effect |
 //! |---|---|
 //! | `fake_status` | answers this HTTP status (300 to 999) as an error; nothing is generated |
-//! | `fake_429_times`, `fake_503_times` | this status for the first N requests of one user with one metadata |
+//! | `fake_429_times`, `fake_503_times` | this status, at once, for the first N requests of one user with one metadata |
 //! | `fake_retry_after` | the Retry-After header of a 429 or 503: seconds, or any text |
 //! | `fake_error_shape` | `page`: the edge's HTML; `availability`: the envelope that has no code |
 //! | `fake_error_id` | `true`: the error names a generation in its header |

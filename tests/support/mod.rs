@@ -2,7 +2,6 @@
 //! a fake OpenRouter behind it, and waiting on conditions.
 
 mod calls;
-mod canned;
 mod cluster;
 mod database;
 mod errors;
@@ -11,7 +10,6 @@ mod memory;
 mod wait;
 
 pub use calls::{Running, call};
-pub use canned::Canned;
 pub use cluster::{Cluster, cluster, postgresql_version};
 pub use database::{Database, KEY};
 pub use errors::{Refusal, ResultExt};

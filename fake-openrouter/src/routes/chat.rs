@@ -60,7 +60,8 @@ pub(super) async fn complete(
     let storm = control.refusal.storm(state.storms.turn(&order.storm));
     if let Some(status) = storm.or(control.refusal.status.filter(|_| !control.refusal.billed)) {
         record(&state, &headers, body, status.as_u16(), None);
-        pause(duration).await;
+        // A storm's refusals come at once: the delays are those of the answer behind it.
+        pause(if storm.is_some() { Duration::ZERO } else { duration }).await;
         return reply::refusal(&order, status).into_response();
     }
 

@@ -2,27 +2,17 @@
 
 use std::time::Duration;
 
-use hiems_tests::{Canned, Database, KEY, ResultExt, Running, call, wait_until};
+use hiems_tests::{
+    Cluster, Config, Database, ResultExt, Running, call, directives, user_message, wait_until,
+};
 use serde_json::{Value, json};
 
-const ANSWER: &str = r#"{"id": "gen-2", "model": "a/b", "choices": [{"message": {"content": "ok"}}],
-    "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "cost": 0.00012}}"#;
-const REFUSED: &str = r#"{"error": {"code": 429, "message": "slow down"}}"#;
+const AT_ONCE: (&str, &str) = ("fake_retry_after", "0");
 
-/// A database whose OpenRouter answers what it is told; with these settings.
-fn canned(settings: &[(&str, &str)]) -> (Database<'static>, Canned) {
-    let canned = Canned::start();
-    let database = Database::without_key();
-    database.set("hiems.base_url", &canned.base_url());
-    for (setting, value) in settings {
-        database.set(setting, value);
-    }
-    database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
-    (database, canned)
-}
-
-fn wait_for_requests(canned: &Canned, count: usize) {
-    wait_until("the request has come", Duration::from_secs(30), || canned.requests() == count);
+fn wait_for_requests(database: &Database, count: usize) {
+    wait_until("the request has come", Duration::from_secs(30), || {
+        database.fake.requests().len() == count
+    });
 }
 
 fn only_row(database: &Database) -> Value {
@@ -34,95 +24,147 @@ fn only_row(database: &Database) -> Value {
 
 #[test]
 fn what_was_not_billed_is_sent_again() {
-    for (status, headers) in [
-        (429, "x-generation-id: gen-1\r\n"),
-        (503, ""),
-        (429, "retry-after: 1\r\n"),
-        (503, "retry-after: 1\r\n"),
+    for wishes in [
+        // An attempt that was refused names a generation of its own.
+        [("fake_429_times", "1"), ("fake_error_id", "true")],
+        [("fake_503_times", "1"), ("fake_cost", "0.00012")],
+        [("fake_429_times", "1"), ("fake_retry_after", "1")],
+        [("fake_503_times", "1"), ("fake_retry_after", "1")],
+        // A date instead of seconds is no reason to stumble.
+        [("fake_429_times", "1"), ("fake_retry_after", "Wed, 21 Oct 2026 07:28:00 GMT")],
     ] {
-        let (database, canned) = canned(&[]);
-        canned.answer(status, headers, REFUSED.as_bytes());
-        let running = Running::start(database.admin(), "{}");
-        wait_for_requests(&canned, 1);
-        canned.answer(200, "", ANSWER.as_bytes());
-        let (_, answer) = running.end();
-        answer.expect("an answer");
-        assert_eq!(canned.requests(), 2, "{status} {headers}");
+        let database = Database::new();
+        call(&mut database.admin(), &directives(&wishes)).expect("an answer");
+        let statuses: Vec<u16> = database.fake.requests().iter().map(|it| it.status).collect();
+        assert_eq!(statuses.len(), 2, "{wishes:?}");
+        assert_eq!(statuses[1], 200, "{wishes:?}");
         let row = only_row(&database);
-        assert_eq!(row["attempts"], json!(2), "{status} {headers}");
+        let bill = database.fake.bill();
+        assert_eq!(bill.len(), 1, "{wishes:?}");
+        assert_eq!(row["attempts"], json!(2), "{wishes:?}");
         assert_eq!(row["outcome"], "committed");
-        assert_eq!(row["generation_id"], "gen-2");
-        assert_eq!(row["cost_usd"].to_string(), "0.00012");
+        assert_eq!(row["http_status"], json!(200));
+        assert_eq!(row["error_code"], Value::Null);
+        assert_eq!(row["generation_id"], json!(bill[0].id));
+        assert_eq!(row["cost_usd"].to_string(), bill[0].cost);
     }
 }
 
 #[test]
 fn attempts_come_to_an_end() {
-    let (database, canned) = canned(&[("hiems.max_attempts", "4")]);
-    canned.answer(429, "retry-after: 0\r\n", REFUSED.as_bytes());
-    let refusal = call(&mut database.admin(), "{}").refusal();
+    let database = Database::with("hiems.max_attempts", "4");
+    let options = directives(&[("fake_429_times", "4"), AT_ONCE]);
+    let refusal = call(&mut database.admin(), &options).refusal();
     assert_eq!(refusal.sqlstate, "PT429");
-    assert_eq!(canned.requests(), 4);
+    assert_eq!(database.fake.requests().len(), 4);
     let row = only_row(&database);
     assert_eq!(row["attempts"], json!(4));
     assert_eq!(row["outcome"], "failed");
     assert_eq!(row["cost_source"], "not_billed");
     assert_eq!(row["cost_usd"], json!(0));
+    // The storm is over, and the caller's next call goes through.
+    call(&mut database.admin(), &options).expect("an answer");
+    assert_eq!(database.fake.bill().len(), 1);
+}
+
+// What follows a refusal is judged by itself.
+#[test]
+fn a_storm_that_ends_in_a_failure_is_that_failure() {
+    let database = Database::new();
+    let reset = [("fake_429_times", "1"), AT_ONCE, ("fake_fault", "reset_before_headers")];
+    assert_eq!(call(&mut database.admin(), &directives(&reset)).sqlstate(), "PT502");
+    assert_eq!(database.fake.requests().len(), 2, "it is not sent a third time");
+    let row = only_row(&database);
+    assert_eq!(row["attempts"], json!(2));
+    assert_eq!(row["outcome"], "unknown");
+    assert_eq!(row["error_code"], "connection_lost");
+    assert_eq!(row["cost_usd"], Value::Null);
+    assert_eq!(row["cost_source"], "unknown");
+    assert_ne!(database.fake.bill()[0].cost, "0");
+}
+
+#[test]
+fn many_callers_in_a_storm_are_each_billed_once() {
+    const CALLERS: usize = 12;
+    let database = Database::with("hiems.max_attempts", "4");
+    let options = directives(&[("fake_429_times", "1"), ("fake_503_times", "2"), AT_ONCE]);
+    std::thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let (mut client, options) = (database.admin(), &options);
+            scope.spawn(move || {
+                client
+                    .query_one(
+                        "SELECT hiems.submit_prompt('openai/gpt-4o-mini', $1::text::jsonb,
+                                    \"user\" => $2, options => $3::text::jsonb)",
+                        &[&user_message("hello"), &format!("u{caller}"), options],
+                    )
+                    .expect("an answer")
+            });
+        }
+    });
+    assert_eq!(database.fake.requests().len(), 4 * CALLERS);
+    let (rows, bill) = (database.ledger(), database.fake.bill());
+    assert_eq!((rows.len(), bill.len()), (CALLERS, CALLERS));
+    for generation in bill {
+        let row = rows.iter().find(|row| row["generation_id"] == json!(generation.id));
+        let row = row.expect("the generation is booked");
+        assert_eq!(row["attempts"], json!(4));
+        assert_eq!(row["user_id"], json!(generation.user));
+        assert_eq!(row["cost_usd"].to_string(), generation.cost);
+    }
 }
 
 // Retry-After is honoured: what does not fit into the caller's time is not tried, and not waited for.
 #[test]
 fn a_wait_beyond_the_callers_time_is_no_wait() {
-    let (database, canned) = canned(&[("hiems.request_timeout", "20s")]);
-    canned.answer(429, "retry-after: 21\r\n", REFUSED.as_bytes());
+    let database = Database::with("hiems.request_timeout", "20s");
+    let options = directives(&[("fake_429_times", "1"), ("fake_retry_after", "21")]);
     let mut client = database.admin();
     client.batch_execute("SET statement_timeout = '15s'").expect("a setting");
-    let refusal = call(&mut client, "{}").refusal();
+    let refusal = call(&mut client, &options).refusal();
     assert_eq!(refusal.sqlstate, "PT429");
     assert!(refusal.detail.contains("retry after 21 s"), "{refusal:?}");
-    assert_eq!(canned.requests(), 1);
+    assert_eq!(database.fake.requests().len(), 1);
     assert_eq!(only_row(&database)["attempts"], json!(1));
 }
 
 #[test]
 fn what_may_have_been_billed_is_never_sent_again() {
-    let (database, canned) = canned(&[]);
+    let database = Database::new();
     let mut client = database.admin();
-    let error = r#"{"error": {"code": 503, "message": "x"}}"#;
-    let billed = r#"{"error": {"code": 429, "message": "x"},
-                     "usage": {"prompt_tokens": 5, "completion_tokens": 0, "cost": 0.001}}"#;
-    let generated =
-        r#"{"error": {"code": 503, "message": "x"}, "usage": {"completion_tokens": 3}}"#;
     let final_word = r#"{"error": {"code": 503, "message": "x",
                         "availability": {"code": "model_deprecated", "retryable": false}}}"#;
-    let cases = [
-        (200, REFUSED, "{}"),
-        (408, error, "{}"),
-        (500, error, "{}"),
-        (502, error, "{}"),
-        (504, error, "{}"),
-        (524, error, "{}"),
-        (429, "slow down", "{}"),
-        (503, "<html>", "{}"),
-        (429, billed, "{}"),
-        (503, generated, "{}"),
-        (503, final_word, "{}"),
-        // Tools may have been charged for already.
-        (503, error, r#"{"plugins": [{"id": "web"}]}"#),
+    let billed = ("fake_billed_error", "true");
+    let cases: [&[(&str, &str)]; 11] = [
+        &[("fake_late_error", "429")],
+        &[("fake_status", "408")],
+        &[("fake_status", "500")],
+        &[("fake_status", "502")],
+        &[("fake_status", "504")],
+        &[("fake_status", "524")],
+        &[("fake_status", "429"), ("fake_body", "slow down")],
+        &[("fake_status", "503"), ("fake_error_shape", "page")],
+        &[("fake_status", "429"), billed],
+        &[("fake_status", "503"), billed, ("fake_usage", r#"{"completion_tokens": 3}"#)],
+        &[("fake_status", "503"), ("fake_body", final_word)],
     ];
-    for (i, (status, body, options)) in cases.iter().enumerate() {
-        canned.answer(*status, "retry-after: 0\r\n", body.as_bytes());
-        call(&mut client, options).expect_err("a failure");
-        assert_eq!(canned.requests(), i + 1, "{status} {body} {options}");
+    for (i, wishes) in cases.iter().enumerate() {
+        let options = directives(&[*wishes, &[AT_ONCE]].concat());
+        call(&mut client, &options).expect_err("a failure");
+        assert_eq!(database.fake.requests().len(), i + 1, "{wishes:?}");
     }
+    // Tools may have been charged for already.
+    database.fake.wish(&[("fake_status", "503"), AT_ONCE]);
+    call(&mut client, r#"{"plugins": [{"id": "web"}]}"#).expect_err("a failure");
+    assert_eq!(database.fake.requests().len(), cases.len() + 1);
 }
 
 #[test]
 fn a_caller_that_goes_while_it_waits_is_not_sent_again() {
-    let (database, canned) = canned(&[]);
-    canned.answer(429, "retry-after: 60\r\n", REFUSED.as_bytes());
-    let running = Running::start(database.admin(), "{}");
-    wait_for_requests(&canned, 1);
+    let database = Database::new();
+    let options = directives(&[("fake_429_times", "1"), ("fake_retry_after", "60")]);
+    let running = Running::start(database.admin(), &options);
+    wait_for_requests(&database, 1);
     let mut admin = database.admin();
     admin.execute("SELECT pg_cancel_backend($1)", &[&running.pid]).expect("a signal");
     let (_, answer) = running.end();
@@ -131,16 +173,16 @@ fn a_caller_that_goes_while_it_waits_is_not_sent_again() {
     assert_eq!(row["outcome"], "failed");
     assert_eq!(row["attempts"], json!(1));
     assert_eq!(row["cost_usd"], json!(0));
-    assert_eq!(canned.requests(), 1);
+    assert_eq!(database.fake.requests().len(), 1);
 }
 
 // A gateway that is told to end does not sit out a wait.
 #[test]
 fn a_gateway_that_leaves_waits_for_no_retry() {
-    let (database, canned) = canned(&[]);
-    canned.answer(503, "retry-after: 60\r\n", REFUSED.as_bytes());
-    let running = Running::start(database.admin(), "{}");
-    wait_for_requests(&canned, 1);
+    let database = Database::new();
+    let options = directives(&[("fake_503_times", "1"), ("fake_retry_after", "60")]);
+    let running = Running::start(database.admin(), &options);
+    wait_for_requests(&database, 1);
     let gateway = database.gateways()[0];
     let mut admin = database.admin();
     admin.execute("SELECT pg_terminate_backend($1)", &[&gateway]).expect("a signal");
@@ -152,28 +194,20 @@ fn a_gateway_that_leaves_waits_for_no_retry() {
 // The attempt that is under way is the one that the journal speaks of.
 #[test]
 fn a_gateway_that_dies_in_a_later_attempt_leaves_its_number() {
-    let cluster = hiems_tests::Cluster::start(&[]);
-    let canned = Canned::start();
-    let database = Database::on(&cluster, hiems_tests::Config::default());
-    database.set("hiems.base_url", &canned.base_url());
-    database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
-    canned.answer(429, "x-generation-id: gen-1\r\n", REFUSED.as_bytes());
-    let running = Running::start(database.admin(), "{}");
-    wait_for_requests(&canned, 1);
-    canned.hold();
-    wait_for_requests(&canned, 2);
-    let (name, fake) = database.into_parts();
-    let mut cluster = cluster;
+    let mut cluster = Cluster::start(&[]);
+    let database = Database::on(&cluster, Config::default());
+    database.store_key();
+    let options = directives(&[
+        ("fake_429_times", "1"),
+        ("fake_error_id", "true"),
+        ("fake_header_delay_ms", "600000"),
+    ]);
+    let running = Running::start(database.admin(), &options);
+    wait_for_requests(&database, 2);
+    let (name, _fake) = database.into_parts();
     cluster.stop("immediate");
     running.end().1.expect_err("the crash");
     cluster.restart();
-    let mut admin = cluster.connect(&name, "postgres");
-    admin
-        .batch_execute(&format!(
-            "LOAD 'hiems'; ALTER DATABASE {name} SET hiems.base_url = '{}'",
-            fake.base_url()
-        ))
-        .expect("a setting");
     let mut client = cluster.connect(&name, "postgres");
     call(&mut client, "{}").expect("an answer");
     wait_until("the call is booked", Duration::from_secs(30), || {

@@ -37,8 +37,9 @@ pub(super) fn refusal(order: &Order, status: StatusCode) -> Refusal {
         let id = format!("gen-1-{}", words::unique(20));
         refusal = refusal.with(GENERATION_ID, value(&id));
     }
-    if let Some(text) = &order.control.transport.body {
-        refusal = refusal.saying(text.clone());
+    // A storm's refusals are plain: the literal body is that of the answer behind it.
+    if let Some(text) = order.control.transport.body.clone().filter(|_| wishes.status.is_some()) {
+        refusal = refusal.saying(text);
     }
     if let Some(kind) = &order.control.transport.content_type {
         refusal = refusal.with(header::CONTENT_TYPE, kind.clone());
