@@ -138,19 +138,12 @@ impl Bill {
         (age >= lag).then(|| entry.generation.clone())
     }
 
-    /// What was billed, whatever the key.
-    pub(crate) fn billed(&self) -> Vec<Generation> {
-        let records = self.lock();
-        let billed = records.entries.iter().filter(|entry| entry.generation.billed);
-        billed.map(|entry| entry.generation.clone()).collect()
-    }
-
-    /// What was billed to one key.
-    pub(crate) fn billed_to(&self, key: &str) -> Vec<Generation> {
+    /// What was billed to the keys that are asked for.
+    pub(crate) fn billed(&self, asked_for: impl Fn(&str) -> bool) -> Vec<Generation> {
         self.lock()
             .entries
             .iter()
-            .filter(|entry| entry.key == key && entry.generation.billed)
+            .filter(|entry| entry.generation.billed && asked_for(&entry.key))
             .map(|entry| entry.generation.clone())
             .collect()
     }

@@ -60,6 +60,24 @@ pub(crate) fn offer(requested: &str) -> Option<Offer> {
     Some(offer)
 }
 
+/// What a dated slug is called without its date, where it is known.
+pub(crate) fn slug_of(permaslug: &str) -> &str {
+    CATALOG.iter().find(|model| model.permaslug == permaslug).map_or(permaslug, |model| model.slug)
+}
+
+/// The id of a model at a provider, in the form of a UUID.
+pub(crate) fn endpoint_id(permaslug: &str, provider: &str) -> String {
+    let (high, low) = (hash(permaslug), hash(provider));
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xFFFF,
+        high & 0xFFF,
+        low >> 52,
+        low & 0xFFFF_FFFF_FFFF
+    )
+}
+
 /// A model nobody listed.
 fn invented(vendor: &str, name: &str) -> Offer {
     let seed = hash(&format!("{vendor}/{name}"));

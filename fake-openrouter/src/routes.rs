@@ -5,10 +5,12 @@
 //! | POST /api/v1/chat/completions | `chat` |
 //! | GET /api/v1/generation | `generation` |
 //! | GET /api/v1/key, /api/v1/credits | `account` |
+//! | GET /api/v1/activity | `activity` |
 //! | GET /api/v1/models | `catalog` |
 //! | GET /fake/bill, /fake/health | `fake` |
 
 mod account;
+mod activity;
 mod catalog;
 mod chat;
 mod fake;
@@ -32,6 +34,7 @@ pub(crate) fn router(state: Arc<State>) -> Router {
         .route("/generation", get(generation::show))
         .route("/key", get(account::key))
         .route("/credits", get(account::credits))
+        .route("/activity", get(activity::list))
         .route("/models", get(catalog::list));
     Router::new()
         .nest("/api/v1", api)

@@ -22,7 +22,7 @@ pub(super) async fn key(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -
         Ok(key) => key,
         Err(refusal) => return refusal.into_response(),
     };
-    let billed = state.bill.billed_to(key);
+    let billed = state.bill.billed(|other| other == key);
     let periods = Periods::at(OffsetDateTime::now_utc());
     let charged = Sums::of(&billed, &periods, |generation| Some(&generation.cost));
     let own = Sums::of(&billed, &periods, |generation| {
@@ -61,7 +61,8 @@ pub(super) async fn credits(Shared(state): Shared<Arc<State>>, headers: HeaderMa
     let bill;
     let (total_credits, total_usage) = match auth::for_management(&headers, &state.config) {
         Ok(()) => {
-            bill = money::sum(state.bill.billed().iter().map(|generation| &*generation.cost));
+            bill =
+                money::sum(state.bill.billed(|_| true).iter().map(|generation| &*generation.cost));
             (&*state.config.total_credits, &*bill)
         }
         Err(refusal) if refusal.status() == 403 && state.config.zero_credits => ("0", "0"),

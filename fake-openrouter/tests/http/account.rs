@@ -105,3 +105,59 @@ fn a_management_key_sees_the_account_and_generates_nothing() {
     );
     assert_eq!(managed(&zeros, "/credits").json()["data"]["total_credits"], 100);
 }
+
+#[test]
+fn activity_tells_of_days_that_are_over() {
+    let fake = start();
+    for (cost, days_ago, model) in [
+        ("0.1", "1", "openai/gpt-5"),
+        ("0.2", "1", "openai/gpt-5"),
+        ("0.4", "1", "acme/thinker-20250101"),
+        ("0.8", "30", "openai/gpt-5"),
+        ("1.6", "0", "openai/gpt-5"),
+        ("3.2", "31", "openai/gpt-5"),
+    ] {
+        let metadata = json!({ "fake_cost": cost, "fake_days_ago": days_ago });
+        ask(&fake, &order(model, metadata));
+    }
+    let byok = json!({ "fake_byok": "true", "fake_days_ago": "2" });
+    let body = order("openai/gpt-5", byok).to_string();
+    Exchange::open(&fake, "POST", "/chat/completions", Some("sk-or-v1-other"), &body).reply();
+
+    let list = |query: &str| managed(&fake, &format!("/activity{query}"));
+    let items = list("").json()["data"].as_array().cloned().expect("a list");
+    let figures = |item: &Value| {
+        let text = |field: &str| item[field].to_string().replace('"', "");
+        [text("model"), text("requests"), text("usage")].join(" ")
+    };
+    let all: Vec<String> = items.iter().map(figures).collect();
+    let days = [
+        "openai/gpt-5 1 0.8",
+        "openai/gpt-5 1 0",
+        "acme/thinker-20250101 1 0.4",
+        "openai/gpt-5 2 0.3",
+    ];
+    assert_eq!(all, days);
+    let upstream = fake.bill()[6].upstream_cost.clone().unwrap_or_default();
+    assert_eq!(items[1]["byok_usage_inference"].to_string(), upstream);
+    assert_eq!(items[3]["model_permaslug"], "openai/gpt-5-2025-08-07");
+
+    let yesterday = items[3]["date"].as_str().expect("a date");
+    let one = list(&format!("?date={yesterday}")).json()["data"].take();
+    assert_eq!(one, json!(items[2..]));
+    // SHA-256 of sk-or-v1-other.
+    let hash = "5eed1bb3f0c902a9a177ff40f4531cc2afa0cb8c614f5aee8dee4a743d3502f2";
+    let other = list(&format!("?api_key_hash={hash}")).json()["data"].take();
+    assert_eq!(other, json!([items[1]]));
+
+    let today = &fake.bill()[4].created_at[..10];
+    for date in [today, "2020-01-01", "yesterday"] {
+        let refused = list(&format!("?date={date}"));
+        assert_eq!(refused.status, 400, "{date}");
+        let message = "Date must be within the last 30 (completed) UTC days";
+        assert_eq!(refused.json()["error"]["message"], message);
+    }
+    assert_eq!(get(&fake, "/activity").status, 403);
+    let nobody = Exchange::open(&fake, "GET", "/activity", None, "").reply();
+    assert_eq!(nobody.status, 401);
+}
