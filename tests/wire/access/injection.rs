@@ -27,6 +27,8 @@ fn usable(argument: &str) -> &'static str {
         "key" => "'sk-or-v1-0123456789abcdef'",
         "name" => "'default'",
         "kind" => "'inference'",
+        "path" => "'/nowhere'",
+        "variable" => "'HIEMS_NOWHERE'",
         "role" | "grantee" | "user_id" => "'injected_somebody'",
         "level" => "'reader'",
         "currency" => "'USD'",
