@@ -2,18 +2,22 @@
 //! a fake OpenRouter behind it, and waiting on conditions.
 
 mod calls;
+mod canned;
 mod cluster;
 mod database;
 mod errors;
 mod json;
 mod memory;
+mod random;
 mod wait;
 
 pub use calls::{Running, call};
+pub use canned::Canned;
 pub use cluster::{Cluster, cluster, postgresql_version};
 pub use database::{Database, KEY};
 pub use errors::{Refusal, ResultExt};
 pub use fake_openrouter::{Config, Fake, Generation, ReceivedRequest};
 pub use json::{directives, user_message};
 pub use memory::memory_holds;
+pub use random::Random;
 pub use wait::wait_until;

@@ -16,6 +16,8 @@ mod levels;
 mod maintained;
 #[path = "access/planted.rs"]
 mod planted;
+#[path = "access/random.rs"]
+mod random;
 #[path = "access/sight.rs"]
 mod sight;
 #[path = "access/token_grants.rs"]
