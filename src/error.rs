@@ -245,7 +245,6 @@ impl Error {
             message: self.to_string(),
             detail: self.detail(),
             hint: self.hint(),
-            hide_statement: false,
         }
     }
 }
@@ -275,12 +274,4 @@ pub fn warn_deferred(call: uuid::Uuid) {
     .set_detail(format!("call {call}"))
     .set_hint("Look who holds the lock: pg_locks, or a VACUUM FULL or REINDEX that runs.")
     .report(PgLogLevel::WARNING);
-}
-
-/// As [`or_raise`], for a statement that may hold a secret: the error is logged without it.
-pub fn or_raise_without_statement<T>(result: Result<T, Error>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(error) => report::raise(Report { hide_statement: true, ..error.into_report() }),
-    }
 }

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::access::{self, Level};
-use crate::error::{Error, or_raise, or_raise_without_statement};
+use crate::error::{Error, or_raise};
 use crate::gateway::protocol::KeySource;
 use crate::keys;
 use crate::pg::{identity, session};
@@ -23,7 +23,7 @@ fn set_api_key(
 ) {
     // The statement may hold the key.
     session::show_instead_of_statement(c"SELECT hiems.set_api_key(...)");
-    or_raise_without_statement(set(key, name, kind));
+    or_raise(set(key, name, kind));
 }
 
 /// As set_api_key, with the key in a file of the server, which the gateway reads. Raises 42501 also

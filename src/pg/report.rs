@@ -13,7 +13,6 @@ unsafe extern "C-unwind" {
     fn errmsg(format: *const c_char, ...) -> c_int;
     fn errdetail(format: *const c_char, ...) -> c_int;
     fn errhint(format: *const c_char, ...) -> c_int;
-    fn errhidestmt(hide: bool) -> c_int;
     fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
 }
 
@@ -24,8 +23,6 @@ pub struct Report {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
-    /// True: the log does not repeat the statement.
-    pub hide_statement: bool,
 }
 
 /// Raises `report` as an ERROR. Never returns.
@@ -37,7 +34,6 @@ pub fn raise(report: Report) -> ! {
     let message = copy(Some(&report.message));
     let detail = copy(report.detail.as_deref());
     let hint = copy(report.hint.as_deref());
-    let hide_statement = report.hide_statement;
     drop(report);
     // SAFETY: the texts are copies in PostgreSQL's memory, so the jump out of errfinish leaks
     // nothing of Rust's; "%s" takes exactly one text.
@@ -51,7 +47,6 @@ pub fn raise(report: Report) -> ! {
             if !hint.is_null() {
                 errhint(c"%s".as_ptr(), hint);
             }
-            errhidestmt(hide_statement);
             errfinish(c"hiems".as_ptr(), 0, std::ptr::null());
         }
     }

@@ -51,13 +51,15 @@ pub fn report_activity(activity: &str) {
     }
 }
 
-/// Shows `activity` in pg_stat_activity in place of the statement that this session runs, and leaves
-/// nothing of that in the memory that all processes share.
-pub fn show_instead_of_statement(activity: &CStr) {
+/// Says `activity` in place of the statement that this session runs: in pg_stat_activity, where nothing
+/// of it stays in the memory that all processes share, and in the log, if it ends in an error.
+pub fn show_instead_of_statement(activity: &'static CStr) {
     let running = pg_sys::BackendState::STATE_RUNNING;
     // SAFETY: the texts are copied into this process's own entry, which ends at its first NUL: blanks
-    // cover the rest before.
+    // cover the rest before. What is logged with an error is a text without an end of life; it is set
+    // anew with the next message of the client.
     unsafe {
+        pg_sys::debug_query_string = activity.as_ptr();
         let room = usize::try_from(pg_sys::pgstat_track_activity_query_size).unwrap_or_default();
         let blanks = CString::new(vec![b' '; room]).unwrap_or_default();
         pg_sys::pgstat_report_activity(running, blanks.as_ptr());

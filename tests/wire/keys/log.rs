@@ -77,16 +77,25 @@ fn where_parameters_are_logged_it_is_there() {
     assert!(cluster.log().contains(SECRET), "SECURITY.md warns of what is not so");
 }
 
-/// An error is logged with its statement, but for those of the functions that are given a key.
+/// An error is logged with its statement: here with another one, also where PostgreSQL itself ends it.
 #[test]
 fn an_error_does_not_log_a_literal() {
     let cluster = Cluster::start(&["log_error_verbosity = verbose"]);
     let database = Database::on(&cluster, Config::default());
     let mut admin = database.admin();
     fail_and_store_a_literal(&mut admin);
+    let mut holder = database.admin();
+    let mut lock = holder.transaction().expect("BEGIN");
+    lock.batch_execute("LOCK TABLE hiems_private.api_keys").expect("a lock");
+    let sql = format!("SET statement_timeout = 200; SELECT hiems.set_api_key('{SECRET}')");
+    assert_eq!(admin.batch_execute(&sql).sqlstate(), "57014");
+    lock.rollback().expect("ROLLBACK");
+    admin.batch_execute("RESET statement_timeout").expect("a setting");
     assert_eq!(admin.batch_execute("SELECT hiems.drop_api_key('nobody''s')").sqlstate(), "PT404");
     let log = cluster.log();
     assert!(log.contains("unknown kind of key"), "errors are logged");
+    assert!(log.contains("statement timeout"), "PostgreSQL's own, too");
+    assert!(log.contains("STATEMENT:  SELECT hiems.set_api_key(...)"));
     assert!(log.contains("STATEMENT:  SELECT hiems.drop_api_key"), "with their statements");
     assert!(!log.contains(SECRET), "the key is in the log");
 }

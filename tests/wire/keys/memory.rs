@@ -8,6 +8,8 @@ use postgres::Client;
 use super::{call, end_gateway, set_key, write};
 
 const SECRET: &str = "sk-or-v1-in-nobodys-memory-5ec2e7c0ffee";
+/// What is looked for: its better part.
+const TRACE: &[u8] = b"in-nobodys-memory-5ec2e7c0ffee";
 
 fn pid(client: &mut Client) -> i32 {
     client.query_one("SELECT pg_backend_pid()", &[]).expect("a session").get(0)
@@ -35,12 +37,12 @@ fn others(cluster: &Cluster, database: &Database) -> Vec<(i32, String)> {
 fn assert_in_the_gateway_alone(cluster: &Cluster, database: &Database, setter: Option<i32>) {
     let gateways = database.gateways();
     assert_eq!(gateways.len(), 1);
-    let found = memory_holds(gateways[0], SECRET.as_bytes());
+    let found = memory_holds(gateways[0], TRACE);
     assert_eq!(found, Some(true), "the search does not find it where it is");
     let mut looked_into = 0;
     for (pid, what) in others(cluster, database) {
         if Some(pid) != setter {
-            let found = memory_holds(pid, SECRET.as_bytes());
+            let found = memory_holds(pid, TRACE);
             assert_ne!(found, Some(true), "the key is in the memory of {pid}, {what}");
             looked_into += usize::from(found.is_some());
         }

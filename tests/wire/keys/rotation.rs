@@ -6,6 +6,8 @@ mod crashes;
 mod databases;
 #[path = "rotation/load.rs"]
 mod load;
+#[path = "rotation/restored.rs"]
+mod restored;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
