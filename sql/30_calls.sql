@@ -21,3 +21,24 @@ CREATE TABLE hiems_private.calls (
 ) WITH (fillfactor = 70);
 ALTER TABLE hiems_private.calls ENABLE ROW LEVEL SECURITY;
 SELECT pg_catalog.pg_extension_config_dump('hiems_private.calls', '');
+
+-- Answers that their callers do not have as they came, and, where hiems.log_content is on, prompts and
+-- answers. Apart from the calls, which stay small; never in a dump. Written by src/contents.rs only.
+CREATE TABLE hiems_private.answers (
+    call_id   uuid PRIMARY KEY,
+    principal text NOT NULL,
+    kept_at   timestamptz NOT NULL DEFAULT now(),
+    answer    bytea NOT NULL
+);
+CREATE INDEX answers_kept_at ON hiems_private.answers (kept_at);
+ALTER TABLE hiems_private.answers ENABLE ROW LEVEL SECURITY;
+
+CREATE TABLE hiems_private.content_logs (
+    call_id   uuid PRIMARY KEY,
+    principal text NOT NULL,
+    logged_at timestamptz NOT NULL DEFAULT now(),
+    request   text NOT NULL,
+    answer    text NOT NULL
+);
+CREATE INDEX content_logs_logged_at ON hiems_private.content_logs (logged_at);
+ALTER TABLE hiems_private.content_logs ENABLE ROW LEVEL SECURITY;

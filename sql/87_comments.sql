@@ -44,6 +44,23 @@ COMMENT ON COLUMN hiems_private.calls.principal IS 'Who called: jwt:<sub> or rol
 COMMENT ON COLUMN hiems_private.calls.entry IS 'The ledger row to be, by column name, as far as it is known.';
 COMMENT ON INDEX hiems_private.calls_pkey IS 'One row per call.';
 
+COMMENT ON TABLE hiems_private.answers IS 'Answers that their callers do not have as they came, for hiems.answer_retention. Use hiems.raw_answer(). Never in a dump.';
+COMMENT ON COLUMN hiems_private.answers.call_id IS 'The call.';
+COMMENT ON COLUMN hiems_private.answers.principal IS 'Whose it is.';
+COMMENT ON COLUMN hiems_private.answers.kept_at IS 'When it came.';
+COMMENT ON COLUMN hiems_private.answers.answer IS 'The body as it came, but for a key in it, which is blotted out.';
+COMMENT ON INDEX hiems_private.answers_pkey IS 'One answer per call.';
+COMMENT ON INDEX hiems_private.answers_kept_at IS 'For what is due to be forgotten.';
+
+COMMENT ON TABLE hiems_private.content_logs IS 'Prompts and answers, where hiems.log_content is on, for hiems.content_retention. Never in a dump.';
+COMMENT ON COLUMN hiems_private.content_logs.call_id IS 'The call.';
+COMMENT ON COLUMN hiems_private.content_logs.principal IS 'Who called.';
+COMMENT ON COLUMN hiems_private.content_logs.logged_at IS 'When the answer came.';
+COMMENT ON COLUMN hiems_private.content_logs.request IS 'The body that was sent: JSON.';
+COMMENT ON COLUMN hiems_private.content_logs.answer IS 'The body of the answer, or of the error; what is no text in it is replaced.';
+COMMENT ON INDEX hiems_private.content_logs_pkey IS 'One row per call.';
+COMMENT ON INDEX hiems_private.content_logs_logged_at IS 'For what is due to be forgotten.';
+
 COMMENT ON TABLE hiems.ai_usage_logs IS 'The ledger: one row per call that reached OpenRouter, also where the caller rolled back, was cancelled, or failed. Append-only; sum() over it is always right. Each caller sees its own rows, a reader all.';
 COMMENT ON COLUMN hiems.ai_usage_logs.id IS 'The call''s id, a uuid of version 7; errors name it.';
 COMMENT ON COLUMN hiems.ai_usage_logs.created_at IS 'When the call was made.';

@@ -37,6 +37,9 @@ COMMENT ON FUNCTION hiems.rotate_master_key() IS
 COMMENT ON FUNCTION hiems.drop_api_key(text) IS
 'Forgets a key. Errors: 42501 no level admin; PT404 there is none of that name.';
 
+COMMENT ON FUNCTION hiems.raw_answer(uuid) IS
+'The answer to one of the caller''s own calls (its id), as it came from OpenRouter; kept for hiems.answer_retention where it was changed to fit jsonb, cannot be read, or came after its caller had gone. NULL for NULL. Errors: 42501 no level caller; PT404 there is none, or it is another''s.';
+
 COMMENT ON FUNCTION hiems.health() IS
 'Whether hiems is well: a row per check with its name, status (ok, warn, fail), what was found, and what to do (hint; NULL: nothing). Checks: gateway, settings, versions, api_keys, master_key, unsettled_calls, pending_spend, clock, notify_queue, guards, preload. Starts the gateway where none is up. Errors: 42501 no level admin.';
 

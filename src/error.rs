@@ -80,6 +80,10 @@ pub enum Error {
     #[error("there is no new master key to seal with")]
     NoNewMasterKey,
 
+    /// An answer that is not kept, or another's (PT404).
+    #[error("there is no answer of that call")]
+    NoSuchAnswer(uuid::Uuid),
+
     /// No free background worker slot (PT503).
     #[error("the gateway could not be started: no background worker slot is free")]
     NoWorkerSlot,
@@ -129,7 +133,7 @@ impl Error {
             Error::Standby | Error::Parallel | Error::Isolation | Error::NotSupported(_) => "0A000",
             Error::ForeignTrigger { .. } | Error::DropRefused | Error::NoNewMasterKey => "55000",
             Error::RequestTooLarge { .. } => "PT413",
-            Error::NoSuchKey(_) => "PT404",
+            Error::NoSuchKey(_) | Error::NoSuchAnswer(_) => "PT404",
             Error::NoWorkerSlot | Error::GatewayDown { .. } | Error::GatewayVersion => "PT503",
             Error::GatewayLost { .. } => "PT502",
             Error::Call { failure, .. } => match failure.kind {
@@ -167,6 +171,7 @@ impl Error {
                 "In this session the user is the token's subject, and \"user\" names another."
                     .to_owned(),
             ),
+            Error::NoSuchAnswer(call) => Some(format!("call {call}")),
             Error::RequestTooLarge { bytes, limit } => {
                 Some(format!("It has {bytes} bytes, and may have {limit}."))
             }
@@ -226,6 +231,9 @@ impl Error {
             Error::DropRefused => {
                 "Dump what has to stay; then a superuser says SET hiems.allow_drop = on."
             }
+            Error::NoSuchAnswer(_) => {
+                "Answers that their callers do not have are kept for hiems.answer_retention."
+            }
             Error::NoSuchKey(_) => "Store one with hiems.set_api_key().",
             Error::MissingPrivilege(_) => "Have a superuser do it, or bind the key: $1.",
             Error::NoNewMasterKey => {
@@ -262,6 +270,18 @@ pub fn refuse_drop() {
     if !settings::allow_drop() {
         report::raise(Error::DropRefused.into_report());
     }
+}
+
+/// Tells the caller that its answer is not quite as it came.
+pub fn warn_changed(call: uuid::Uuid) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        "the answer was changed to fit jsonb",
+        "warn_changed",
+    )
+    .set_detail(format!("call {call}: \\u0000, lone surrogates and the like are replaced."))
+    .set_hint(format!("SELECT hiems.raw_answer('{call}') has it as it came, for a while."))
+    .report(PgLogLevel::WARNING);
 }
 
 /// Tells the caller that its ledger row comes later.

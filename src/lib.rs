@@ -23,6 +23,7 @@ mod openrouter;
 mod vault;
 
 /// The tables' owners: each is the only writer of its own.
+mod contents;
 mod keys;
 mod ledger;
 mod rates;

@@ -43,6 +43,10 @@ static WORKER_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300_000);
 static APP_URL: Text = Text::new(None);
 static APP_TITLE: Text = Text::new(None);
 static APP_CATEGORIES: Text = Text::new(None);
+static ANSWER_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(3_600);
+// Prompts may be anybody's secrets: they are kept only where the operator wants them.
+static LOG_CONTENT: GucSetting<bool> = GucSetting::<bool>::new(false);
+static CONTENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 86_400);
 static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::Commit);
 static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REPORTING_TIME_ZONE: Text = Text::new(None);
@@ -226,6 +230,34 @@ pub fn define() {
         GucContext::Suset,
         none,
     );
+    number(
+        c"hiems.answer_retention",
+        c"How long an answer is kept that its caller does not have as it came.",
+        c"See hiems.raw_answer(). 0: not at all.",
+        &ANSWER_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_bool_guc(
+        c"hiems.log_content",
+        c"Whether prompts and answers are kept in hiems_private.content_logs.",
+        c"For superusers alone to read; never in a dump of pg_dump. Read as hiems.base_url is.",
+        &LOG_CONTENT,
+        GucContext::Suset,
+        none,
+    );
+    number(
+        c"hiems.content_retention",
+        c"How long prompts and answers are kept where hiems.log_content is on.",
+        c"The gateway deletes what is older, once a minute while it is up.",
+        &CONTENT_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
     GucRegistry::define_bool_guc(
         c"hiems.allow_drop",
         c"Whether DROP EXTENSION hiems is let through.",
@@ -254,6 +286,9 @@ pub struct GatewaySettings {
     pub max_in_flight: usize,
     pub max_response_bytes: usize,
     pub idle_timeout: Duration,
+    pub answer_retention: Duration,
+    pub log_content: bool,
+    pub content_retention: Duration,
     pub app_url: Option<String>,
     pub app_title: Option<String>,
     pub app_categories: Option<String>,
@@ -276,11 +311,23 @@ impl GatewaySettings {
             max_in_flight: count(&MAX_IN_FLIGHT),
             max_response_bytes: count(&MAX_RESPONSE_BYTES),
             idle_timeout: milliseconds(&WORKER_IDLE_TIMEOUT),
+            answer_retention: answer_retention(),
+            log_content: LOG_CONTENT.get(),
+            content_retention: seconds(&CONTENT_RETENTION),
             app_url: value(&APP_URL),
             app_title: value(&APP_TITLE),
             app_categories: value(&APP_CATEGORIES),
         }
     }
+}
+
+/// `hiems.answer_retention`.
+pub fn answer_retention() -> Duration {
+    seconds(&ANSWER_RETENTION)
+}
+
+fn seconds(setting: &GucSetting<i32>) -> Duration {
+    Duration::from_secs(u64::try_from(setting.get()).unwrap_or_default())
 }
 
 /// `hiems.allow_drop`.

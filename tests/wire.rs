@@ -6,6 +6,8 @@ mod access;
 mod call;
 #[path = "wire/catalog.rs"]
 mod catalog;
+#[path = "wire/contents.rs"]
+mod contents;
 #[path = "wire/failures.rs"]
 mod failures;
 #[path = "wire/faults.rs"]

@@ -2,6 +2,7 @@
 //! raises what went wrong; their signatures are the public API.
 
 pub mod access;
+pub mod answers;
 pub mod health;
 pub mod key_check;
 pub mod keys;

@@ -128,10 +128,13 @@ fn call(prompt: Prompt) -> Result<Jsonb, Error> {
     // Before the bill, and again behind it: the call takes its time.
     refuse_trigger(ledger::foreign_trigger()?, None)?;
     let id = submit.entry.id;
-    let Answered { entry, body } = gateway::submit(submit, body.as_bytes())?;
+    let Answered { entry, body, is_changed } = gateway::submit(submit, body.as_bytes())?;
     if lock_ledger() || !defer(id)? {
         refuse_trigger(ledger::foreign_trigger_now()?, Some(id))?;
         ledger::book(&entry)?;
+    }
+    if is_changed {
+        error::warn_changed(id);
     }
     // The gateway has made it fit; UTF-8 it is by then.
     Ok(Jsonb(String::from_utf8_lossy(&body).into_owned()))

@@ -22,6 +22,8 @@ pub struct Answered {
     pub entry: String,
     /// OpenRouter's body.
     pub body: Vec<u8>,
+    /// True where `jsonb` would have refused it as it came.
+    pub is_changed: bool,
 }
 
 /// How often a request that was surely not looked at is handed to the next gateway.
@@ -42,7 +44,7 @@ pub fn submit(submit: Submit, body: &[u8]) -> Result<Answered, Error> {
         KEPT.set(Some(connection));
     }
     match reply {
-        (Reply::Answered { entry }, body) => Ok(Answered { entry, body }),
+        (Reply::Answered { entry, is_changed }, body) => Ok(Answered { entry, body, is_changed }),
         (Reply::Failed { call, failure }, _) => Err(Error::Call { failure, call: Some(call) }),
         (Reply::Refused(failure), _) => Err(Error::Call { failure, call: None }),
         _ => Err(another_question()),

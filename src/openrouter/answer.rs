@@ -24,6 +24,8 @@ pub struct HttpAnswer {
 pub struct Answer {
     /// The body for the caller: JSON that `jsonb` takes.
     pub text: String,
+    /// True where that is not what OpenRouter sent, since `jsonb` would have refused it.
+    pub changed: bool,
     pub generation_id: Option<String>,
     pub model: Option<String>,
     pub provider: Option<String>,
@@ -55,6 +57,7 @@ type Fields<'a> = HashMap<String, &'a RawValue>;
 /// Reads an HTTP answer.
 pub fn read(http: &HttpAnswer) -> Outcome {
     let Fit { text, depth } = json_text::fit_for_jsonb(&http.body);
+    let changed = text.as_bytes() != http.body;
     // A slow answer begins with white space, sent to keep the connection alive.
     let text = text.trim();
     let body: Fields = match serde_json::from_str(text) {
@@ -71,7 +74,7 @@ pub fn read(http: &HttpAnswer) -> Outcome {
     };
     let error = value(&body, "error").filter(Value::is_object);
     let choices: Option<Vec<&RawValue>> = field(&body, "choices");
-    let answer = Box::new(answer(&body, choices.as_deref(), text));
+    let answer = Box::new(Answer { changed, ..answer(&body, choices.as_deref(), text) });
     let answered = choices.as_ref().is_some_and(|c| error.is_none() || !c.is_empty());
     if http.status < 400 && answered {
         if depth > MAX_DEPTH {
@@ -95,6 +98,7 @@ fn answer(body: &Fields, choices: Option<&[&RawValue]>, text: &str) -> Answer {
     let error = value(&choice, "error").filter(Value::is_object);
     Answer {
         text: text.to_owned(),
+        changed: false,
         generation_id: string(body, "id"),
         model: string(body, "model"),
         provider: string(body, "provider"),

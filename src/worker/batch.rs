@@ -13,8 +13,9 @@ use super::admission::Keyring;
 use super::call;
 use super::events::{Admission, Event, Go};
 use super::journal::{self, Ended, Intent};
-use super::settlement::Settlement;
+use super::settlement::{Content, Settlement};
 use super::spill::{Record, Spill};
+use crate::contents;
 use crate::gateway::protocol::Submit;
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::pg::xact::Aborted;
@@ -55,6 +56,9 @@ pub struct Conditions<'a> {
     pub time_zone: &'a str,
     /// How many more calls may be sent.
     pub room: usize,
+    /// Whether answers that their callers do not have are kept, and prompts and answers are logged.
+    pub keep_answers: bool,
+    pub log_content: bool,
 }
 
 impl Batch {
@@ -129,6 +133,7 @@ impl Batch {
     /// Writes everything to the journal, in the current transaction.
     pub fn write(&self, conditions: Conditions) -> Result<Committed, Aborted> {
         let (system, time_zone) = (conditions.system_identifier, conditions.time_zone);
+        let (keep_answers, log_content) = (conditions.keep_answers, conditions.log_content);
         if !journal::try_lock() {
             return Err(Aborted::by_lock());
         }
@@ -138,11 +143,32 @@ impl Batch {
         journal::set_generations(&self.generations)?;
         journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
         let entries = journal::settle(&self.ended(), time_zone)?.into_iter().collect();
+        self.keep_content(keep_answers, log_content)?;
         let deferred: Vec<_> = self.deferred.iter().map(|(call, xid, _)| (*call, *xid)).collect();
         journal::defer(&deferred)?;
         journal::callers_gone(&self.gone)?;
         journal::forget(&self.unsent)?;
         Ok(Committed { go, entries })
+    }
+
+    /// Behind somebody's lock it is let go: no call waits for it.
+    fn keep_content(&self, answers: bool, log: bool) -> SpiResult<()> {
+        let settlements = || self.settlements.iter().map(|ending| &ending.settlement);
+        let is_due = |s: &Settlement| (answers && s.content.is_wanted) || log;
+        if !settlements().any(|s| is_due(s)) || !contents::try_lock() {
+            return Ok(());
+        }
+        for settlement in settlements() {
+            let (id, principal) = (settlement.entry.id, &settlement.entry.principal);
+            let Content { request, answer, is_wanted } = &settlement.content;
+            if answers && *is_wanted && !answer.is_empty() {
+                contents::keep(id, principal, answer.clone())?;
+            }
+            if log {
+                contents::log(id, principal, request, answer)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether each call may be sent, and the intents of those that may.

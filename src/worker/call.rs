@@ -141,7 +141,10 @@ impl Sending {
             }
         }
         entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
-        Ok(Settlement::new(entry, http, self.charges_beyond_tokens))
+        let mut settlement = Settlement::new(entry, http, self.charges_beyond_tokens);
+        settlement.content.request = self.body.clone();
+        settlement.content.is_wanted |= *self.gone.borrow();
+        Ok(settlement)
     }
 
     /// True once it is time for the next attempt. False where there is none to be: it may have been
@@ -169,10 +172,11 @@ impl Sending {
 /// journal.
 async fn settle(shared: &Shared, mut settlement: Settlement) -> Answer {
     let call = settlement.entry.id;
+    let is_changed = settlement.is_changed();
     let result = std::mem::replace(&mut settlement.result, Ok(Vec::new()));
     let settlement = Box::new(settlement);
     match (shared.outbox.ask(|done| Event::Settle { settlement, done }).await, result) {
-        (Some(entry), Ok(body)) => (Reply::Answered { entry }, body),
+        (Some(entry), Ok(body)) => (Reply::Answered { entry, is_changed }, body),
         (Some(_), Err(failure)) => (Reply::Failed { call, failure }, Vec::new()),
         (None, _) => (Reply::Failed { call, failure: not_recorded() }, Vec::new()),
     }

@@ -59,6 +59,7 @@ pub struct Gateway {
     /// True if something has happened that a sweep may have to book.
     unswept: bool,
     next_tick: Instant,
+    next_purge: Instant,
     last_work: Instant,
     /// The foreign trigger that the log has been told of.
     warned_of_trigger: Option<String>,
@@ -102,6 +103,7 @@ impl Gateway {
             on_their_way: 0,
             unswept: true,
             next_tick: now,
+            next_purge: now,
             last_work: now,
             warned_of_trigger: None,
         };

@@ -1,5 +1,6 @@
 //! How a call ended, as the journal, the ledger and the caller see it.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
@@ -30,6 +31,18 @@ pub struct Settlement {
     pub cost_out_of_range: Option<String>,
     /// Set where it was surely not billed, and may be taken later.
     pub again: Option<Again>,
+    /// The request, and the answer as it came; both empty where there was no answer.
+    pub content: Content,
+}
+
+/// What went over the wire.
+#[derive(Default)]
+pub struct Content {
+    pub request: Bytes,
+    pub answer: Vec<u8>,
+    /// True where the caller does not have the answer as it came: it was changed to fit `jsonb`, it
+    /// cannot be given at all, or there is no caller any more.
+    pub is_wanted: bool,
 }
 
 impl Settlement {
@@ -41,7 +54,12 @@ impl Settlement {
         charges_beyond_tokens: bool,
     ) -> Settlement {
         match http {
-            Ok(http) => Settlement::from_answer(entry, &http, charges_beyond_tokens),
+            Ok(http) => {
+                let settlement = Settlement::from_answer(entry, &http, charges_beyond_tokens);
+                let is_wanted = settlement.content.is_wanted;
+                let content = Content { answer: http.body, is_wanted, ..Content::default() };
+                Settlement { content, ..settlement }
+            }
             Err(HttpError::Timeout) => Settlement::lost(
                 entry,
                 "timeout",
@@ -74,24 +92,29 @@ impl Settlement {
             result: Err(failure),
             cost_out_of_range: None,
             again: None,
+            content: Content::default(),
         }
+    }
+
+    /// True where the caller gets an answer that was changed to fit `jsonb`.
+    pub fn is_changed(&self) -> bool {
+        self.result.is_ok() && self.content.is_wanted
     }
 
     fn from_answer(mut entry: Entry, http: &HttpAnswer, charges_beyond_tokens: bool) -> Settlement {
         entry.http_status = Some(http.status);
-        match read(http) {
+        let cost_out_of_range;
+        let mut again = None;
+        let mut is_wanted = false;
+        let (state, result) = match read(http) {
             Outcome::Answered(answer) => {
-                let (text, cost_out_of_range) = fill(&mut entry, *answer);
-                Settlement {
-                    state: State::Answered,
-                    entry,
-                    result: Ok(text.into_bytes()),
-                    cost_out_of_range,
-                    again: None,
-                }
+                is_wanted = answer.changed;
+                let text;
+                (text, cost_out_of_range) = fill(&mut entry, *answer);
+                (State::Answered, Ok(text.into_bytes()))
             }
             Outcome::Failed { error, answer } => {
-                let cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
+                cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
                 entry.error_code = Some(error.error_code);
                 // Before a provider is asked, nothing can have been charged; behind it, tools can.
                 let nothing_generated = entry.completion_tokens.unwrap_or(0) == 0
@@ -104,20 +127,22 @@ impl Settlement {
                     entry.cost_usd = Some(Number::from(0));
                     entry.cost_source = CostSource::NotBilled;
                 }
-                let result = Err(error.failure);
-                let again = error.again.filter(|_| not_billed);
-                Settlement { state: State::Failed, entry, result, cost_out_of_range, again }
+                again = error.again.filter(|_| not_billed);
+                (State::Failed, Err(error.failure))
             }
             Outcome::Unreadable { why, answer } => {
-                let cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
+                is_wanted = true;
+                cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
                 entry.error_code = Some("unreadable_answer".to_owned());
                 let failure =
                     Failure::new(FailureKind::BadUpstream, "OpenRouter's answer cannot be read")
-                        .detail(why);
-                let result = Err(failure);
-                Settlement { state: State::Failed, entry, result, cost_out_of_range, again: None }
+                        .detail(why)
+                        .hint("hiems.raw_answer() has it as it came.");
+                (State::Failed, Err(failure))
             }
-        }
+        };
+        let content = Content { is_wanted, ..Content::default() };
+        Settlement { state, entry, result, cost_out_of_range, again, content }
     }
 }
 

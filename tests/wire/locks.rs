@@ -205,6 +205,17 @@ fn a_crash_behind_a_locked_journal_loses_nothing() {
     assert!(spills(&cluster.data(), &oid).is_empty());
 }
 
+// What would only be kept for later is let go.
+#[test]
+fn kept_answers_are_no_reason_to_wait() {
+    let database = Database::new();
+    let mut client = impatient(&database);
+    let _holder = lock(database.admin(), "hiems_private.answers, hiems_private.content_logs");
+    let odd = r#"{"id": "gen-1", "choices": [{"message": {"content": "\u0000"}}]}"#;
+    call(&mut client, &directives(&[("fake_body", odd)])).expect("an answer");
+    assert_eq!(database.count(LEDGER), 1);
+}
+
 // What operators do: none of it may cost a call its answer or its row.
 #[test]
 fn rewriting_the_tables_under_load_loses_nothing() {

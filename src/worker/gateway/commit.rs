@@ -29,6 +29,8 @@ macro_rules! conditions {
             keyring: &mut $gateway.keyring,
             system_identifier: $gateway.system_identifier,
             time_zone: $time_zone,
+            keep_answers: !$gateway.settings.answer_retention.is_zero(),
+            log_content: $gateway.settings.log_content,
         }
     }};
 }

@@ -1,12 +1,18 @@
 //! Books what callers left, and looks whether it is time to go.
 
+use std::time::{Duration, Instant};
+
 use pgrx::spi::SpiResult;
 use pgrx::warning;
 
 use super::Gateway;
+use crate::contents;
 use crate::ledger;
 use crate::pg::{lock, session, xact};
 use crate::worker::journal;
+
+/// How often old answers are looked for.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Gateway {
     /// Books what callers left. True if the gateway has to leave: the database is wanted by somebody,
@@ -60,8 +66,26 @@ impl Gateway {
                 false
             }
         };
+        if !wanted {
+            self.purge();
+        }
         session::report_activity("idle");
         wanted
+    }
+
+    /// Forgets what has been kept for long enough, now and then.
+    fn purge(&mut self) {
+        if Instant::now() < self.next_purge {
+            return;
+        }
+        self.next_purge = Instant::now() + PURGE_INTERVAL;
+        let (answers, logs) = (self.settings.answer_retention, self.settings.content_retention);
+        let purged = xact::transaction(|| -> SpiResult<()> {
+            if contents::try_lock() { contents::purge(answers, logs) } else { Ok(()) }
+        });
+        if let Err(aborted) = purged {
+            warning!("the hiems gateway cannot forget old answers: {}", aborted.message);
+        }
     }
 
     /// Where one call cannot be booked, the others must be.
