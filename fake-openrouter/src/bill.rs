@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::control::Lookup;
 
 /// One generation. While it runs, only what the request said is filled in; tokens and amounts
 /// appear together with `finished` and `billed`.
@@ -101,6 +104,15 @@ struct Entry {
     generation: Generation,
     key: String,
     finished_at: Option<Instant>,
+    lookup: Lookup,
+}
+
+/// What a look-up finds.
+pub(crate) enum Found {
+    Generation(Box<Generation>),
+    Nothing,
+    /// An error that was asked for.
+    Error(StatusCode),
 }
 
 #[derive(Default)]
@@ -108,6 +120,7 @@ struct Records {
     entries: Vec<Entry>,
     places: HashMap<String, usize>,
     requests: Vec<ReceivedRequest>,
+    lookups: Vec<String>,
 }
 
 /// Every generation and every request since the start or the last `clear`.
@@ -130,12 +143,29 @@ impl Bill {
         records.entries.iter().any(|entry| entry.generation.user.as_deref() == Some(user))
     }
 
-    /// A generation that has been finished for at least `lag`.
-    pub(crate) fn settled(&self, id: &str, lag: Duration) -> Option<Generation> {
-        let records = self.lock();
-        let entry = &records.entries[*records.places.get(id)?];
-        let age = entry.finished_at?.elapsed();
-        (age >= lag).then(|| entry.generation.clone())
+    /// Looks a generation up: it is found when it has been finished for as long as it wished for, or
+    /// else for `lag`.
+    pub(crate) fn look_up(&self, id: &str, lag: Duration) -> Found {
+        let mut records = self.lock();
+        records.lookups.push(id.to_owned());
+        let Some(place) = records.places.get(id).copied() else {
+            return Found::Nothing;
+        };
+        let entry = &mut records.entries[place];
+        if let Some(status) = entry.lookup.errors.pop_front() {
+            return Found::Error(status);
+        }
+        let lag = entry.lookup.lag.unwrap_or(lag);
+        if entry.finished_at.is_some_and(|moment| moment.elapsed() >= lag) {
+            Found::Generation(Box::new(entry.generation.clone()))
+        } else {
+            Found::Nothing
+        }
+    }
+
+    /// The id of each look-up so far.
+    pub(crate) fn lookups(&self) -> Vec<String> {
+        self.lock().lookups.clone()
     }
 
     /// What was billed to the keys that are asked for.
@@ -157,11 +187,12 @@ impl Bill {
     }
 
     /// Enters a generation that has just begun.
-    pub(crate) fn begin(&self, key: &str, generation: Generation) {
+    pub(crate) fn begin(&self, key: &str, generation: Generation, lookup: Lookup) {
         let mut records = self.lock();
         let place = records.entries.len();
         records.places.insert(generation.id.clone(), place);
-        records.entries.push(Entry { generation, key: key.to_owned(), finished_at: None });
+        let key = key.to_owned();
+        records.entries.push(Entry { generation, key, finished_at: None, lookup });
     }
 
     /// Fills in the outcome and charges it. What the connection did so far stays as recorded.

@@ -60,10 +60,18 @@
 //! | `fake_stream_error` | `choice`, `bare`, `text` or `usage`: the form of an error after half the text |
 //! | `fake_runs_on` | whether the provider goes on when the client leaves; else its name decides |
 //!
+//! When the generation is looked up (`lookup`):
+//!
+//! | key | effect |
+//! |---|---|
+//! | `fake_lookup_lag_ms` | how long it is not found after its end; else `Config` says how long |
+//! | `fake_lookup_errors` | statuses for the first look-ups, such as `429,500`; 403 for one not one's own |
+//!
 //! An unknown `fake_*` key is refused, so that a misspelt one does not pass for a success.
 
 mod answer;
 mod charge;
+mod lookup;
 mod refusal;
 mod streaming;
 mod told;
@@ -74,6 +82,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub(crate) use lookup::Wishes as Lookup;
 pub(crate) use refusal::Shape;
 pub(crate) use streaming::{ErrorForm, UsageForm};
 
@@ -88,6 +97,7 @@ pub(crate) struct Control {
     pub(crate) refusal: refusal::Wishes,
     pub(crate) transport: transport::Wishes,
     pub(crate) streaming: streaming::Wishes,
+    pub(crate) lookup: Lookup,
 }
 
 /// Whether a part knows the wish, or what the wish's text should have been.
@@ -115,7 +125,8 @@ impl Control {
             || self.told.set(wish, text)?
             || self.refusal.set(wish, text)?
             || self.transport.set(wish, text)?
-            || self.streaming.set(wish, text)?)
+            || self.streaming.set(wish, text)?
+            || self.lookup.set(wish, text)?)
     }
 }
 
@@ -156,6 +167,7 @@ mod tests {
             include_str!("control/refusal.rs"),
             include_str!("control/transport.rs"),
             include_str!("control/streaming.rs"),
+            include_str!("control/lookup.rs"),
         ];
         let arm = |line: &'static str| line.trim().strip_prefix('"')?.split_once("\" => self.");
         parts.iter().flat_map(|part| part.lines().filter_map(arm)).map(|(name, _)| name).collect()
@@ -189,6 +201,7 @@ mod tests {
             ("fake_error_shape", "round"),
             ("fake_stream_error", "loud"),
             ("fake_bytes_per_second", "0"),
+            ("fake_lookup_errors", "429,200"),
         ];
         for (key, text) in bad {
             assert!(parse(key, text).starts_with(&format!("metadata.{key}: expected")), "{key}");

@@ -102,6 +102,11 @@ impl Fake {
         self.state.bill.requests()
     }
 
+    /// The id of each look-up at `/generation`, in their order.
+    pub fn lookups(&self) -> Vec<String> {
+        self.state.bill.lookups()
+    }
+
     /// Chat requests that were received and are not finished. One whose client left counts until
     /// its generation ends.
     pub fn in_flight(&self) -> usize {

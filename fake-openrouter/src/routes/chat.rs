@@ -78,7 +78,7 @@ pub(super) async fn complete(
         Ok(prepared) => prepared,
         Err(fault) => return Refusal::internal(&fault).into_response(),
     };
-    state.bill.begin(&key, outcome.running());
+    state.bill.begin(&key, outcome.running(), control.lookup.clone());
     let fault = control.transport.fault;
     match prepared {
         Prepared::Whole(reply) => {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Data, json};
 use crate::auth;
-use crate::bill::Generation;
+use crate::bill::{Found, Generation};
 use crate::money::Token;
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -28,9 +28,13 @@ pub(super) async fn show(
         return Refusal::bad_request("Invalid request: query parameter id is required")
             .into_response();
     };
-    match state.bill.settled(id, state.config.generation_lag) {
-        Some(generation) => json(&Data { data: Record::of(&generation) }),
-        None => Refusal::not_found(&format!("Generation {id} not found")).into_response(),
+    match state.bill.look_up(id, state.config.generation_lag) {
+        Found::Generation(generation) => json(&Data { data: Record::of(&generation) }),
+        Found::Nothing => Refusal::not_found(&format!("Generation {id} not found")).into_response(),
+        Found::Error(status) => {
+            let reason = status.canonical_reason().unwrap_or("Unexpected error");
+            Refusal::new(status, reason, None).into_response()
+        }
     }
 }
 

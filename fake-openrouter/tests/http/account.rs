@@ -44,6 +44,23 @@ fn a_generation_is_unknown_until_the_lag_is_over() {
 }
 
 #[test]
+fn a_look_up_can_fail_before_it_finds() {
+    let fake = start();
+    ask(&fake, &order("openai/gpt-4o", json!({ "fake_lookup_errors": "429,500,403" })));
+    ask(&fake, &order("openai/gpt-4o", json!({ "fake_lookup_lag_ms": "3600000" })));
+    let [found, late] = [0, 1].map(|place| fake.bill()[place].id.clone());
+    let look = |id: &str| get(&fake, &format!("/generation?id={id}"));
+    for status in [429, 500, 403] {
+        let refused = look(&found);
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (status, &json!(status)));
+    }
+    assert_eq!(look(&found).json()["data"]["id"], json!(found));
+    assert_eq!(look(&late).status, 404);
+    let four = vec![found; 4];
+    assert_eq!(fake.lookups(), [four, vec![late]].concat());
+}
+
+#[test]
 fn a_key_sums_exactly_what_it_was_billed() {
     let fake = start();
     for cost in ["0.0076509169000000005", "4.2e-7", "0.1", "0.2", "0"] {
