@@ -295,3 +295,15 @@ pub fn warn_deferred(call: uuid::Uuid) {
     .set_hint("Look who holds the lock: pg_locks, or a VACUUM FULL or REINDEX that runs.")
     .report(PgLogLevel::WARNING);
 }
+
+/// Tells the caller that a key is not of the kind that it is stored as.
+pub fn warn_other_kind(name: &str, kind: &str) {
+    let is = if kind == "management" { "inference" } else { "management" };
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        format!("the key \"{name}\" is stored as {kind} key, and OpenRouter says it is none"),
+        "warn_other_kind",
+    )
+    .set_hint(format!("Store it anew with the kind '{is}'."))
+    .report(PgLogLevel::WARNING);
+}

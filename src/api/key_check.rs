@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use serde_json::Number;
 
 use crate::access::{self, Level};
-use crate::error::{Error, or_raise};
+use crate::error::{self, Error, or_raise};
 use crate::openrouter::key_info::KeyInfo;
 use crate::pg::{time, xact};
 use crate::{gateway, keys};
@@ -79,13 +79,7 @@ fn check(name: Option<String>) -> Result<Checked, Error> {
     let (stored, kind) = keys::find(&name)?;
     let info = gateway::check(stored)?;
     if info.is_management_key.is_some_and(|is| is != (kind == "management")) {
-        let is = if kind == "management" { "inference" } else { "management" };
-        ereport!(
-            WARNING,
-            PgSqlErrorCode::ERRCODE_WARNING,
-            format!("the key \"{name}\" is stored as {kind} key, and OpenRouter says it is none"),
-            format!("Store it anew with the kind '{is}'.")
-        );
+        error::warn_other_kind(&name, &kind);
     }
     Ok(Checked { name, kind, info })
 }

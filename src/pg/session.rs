@@ -69,6 +69,7 @@ pub fn show_instead_of_statement(activity: &'static CStr) {
 
 /// Switches Rust's backtraces off for this process: with RUST_BACKTRACE=1 in the postmaster's
 /// environment every ERROR would take some 100 ms longer.
+#[allow(clippy::disallowed_methods, reason = "this process has one thread by then")]
 pub fn disable_backtraces() {
     // SAFETY: called while the library is loaded, when this process has one thread.
     unsafe { std::env::set_var("RUST_BACKTRACE", "0") }

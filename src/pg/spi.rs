@@ -1,5 +1,7 @@
 //! SQL from Rust: statements that are prepared once per process, and run with hiems's own rights.
 
+#![allow(clippy::disallowed_methods, reason = "this is where it is done right")]
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
