@@ -200,7 +200,9 @@ fn a_notify_queue_that_fills_up_is_noticed() {
     let mut client = database.admin();
     client.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     let mut listener = database.admin();
-    listener.batch_execute("LISTEN other; BEGIN; SELECT 1").expect("a listener that is stuck");
+    // Listening begins with its commit.
+    listener.batch_execute("LISTEN other").expect("a listener");
+    listener.batch_execute("BEGIN; SELECT 1").expect("it is stuck");
     let mut fill = |percent: f64| {
         while client
             .query_one("SELECT pg_notification_queue_usage() * 100", &[])
