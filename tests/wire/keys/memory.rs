@@ -132,3 +132,32 @@ fn no_core_of_the_gateway_is_written() {
     }
     assert_eq!(database.gateways().len(), 1);
 }
+
+/// The master key is read when a key is opened or sealed, and wiped after: as digits and as bytes.
+#[test]
+fn no_process_keeps_the_master_key() {
+    let cluster = Cluster::start(&[]);
+    let database = Database::on(&cluster, Config::default());
+    let mut admin = database.admin();
+    set_key(&mut admin, SECRET, "default").expect("a key");
+    admin.execute("SELECT hiems.rotate_master_key()", &[]).expect("a new master key");
+    for _ in 0..3 {
+        call(&mut admin).expect("an answer");
+    }
+    let text = fs::read_to_string(cluster.data().join("hiems_master.key")).expect("the file");
+    let mut processes = others(&cluster, &database);
+    processes.extend(database.gateways().iter().map(|pid| (*pid, "gateway".to_owned())));
+    for line in text.lines() {
+        let digits = &line[..64];
+        let bytes: Vec<u8> = (0..64)
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("digits"))
+            .collect();
+        for (pid, what) in &processes {
+            for (form, trace) in [("digits", digits.as_bytes()), ("bytes", &bytes)] {
+                let found = memory_holds(*pid, trace);
+                assert_ne!(found, Some(true), "the master key's {form} are in {pid}, {what}");
+            }
+        }
+    }
+}
