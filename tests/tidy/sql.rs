@@ -9,6 +9,8 @@ const OWNERS: [(&str, &str); 6] = [
     ("hiems_private.api_keys", "src/keys.rs"),
     ("hiems_private.calls", "src/worker/journal.rs"),
     ("hiems_private.exchange_rates", "src/rates.rs"),
+    ("hiems_private.answers", "src/contents.rs"),
+    ("hiems_private.content_logs", "src/contents.rs"),
     ("hiems_private.installation", "src/keys.rs"),
 ];
 
