@@ -1,16 +1,22 @@
 //! What a role may try that has every privilege on the tables and no level, by a careless
 //! `GRANT ALL ON ALL TABLES IN SCHEMA hiems`, by an attribute, or by one of PostgreSQL's own roles.
 
+use std::sync::Mutex;
+
 use hiems_tests::{Database, ResultExt, postgresql_version};
 use postgres::Client;
 
 use super::{call, count, with_two_rows};
+
+/// A parameter's privileges are one row of the whole server: two tests at once would be in each other's way.
+static PARAMETER: Mutex<()> = Mutex::new(());
 
 /// Two rows, and a role with all that a schema's owner may give by hand.
 fn with_careless_grants() -> (Database<'static>, String, Client) {
     let (mut database, _) = with_two_rows();
     let role = database.role("careless");
     let name = &database.name;
+    let alone = PARAMETER.lock();
     database
         .admin()
         .batch_execute(&format!(
@@ -22,6 +28,7 @@ fn with_careless_grants() -> (Database<'static>, String, Client) {
              GRANT SET ON PARAMETER session_replication_role TO {role}"
         ))
         .expect("grants");
+    drop(alone);
     let mut client = database.connect(&role);
     client.batch_execute("CREATE SCHEMA mine").expect("a schema");
     (database, role, client)
