@@ -28,6 +28,7 @@ pub struct Batch {
     /// Intents that are durable in the spill, and whose callers have been told.
     spilled: Vec<Intent>,
     generations: Vec<(Uuid, String)>,
+    spilled_generations: Vec<(Uuid, String)>,
     oldest_generation: Option<Instant>,
     again: Vec<(Uuid, i32, Asked<()>)>,
     settlements: Vec<Ending>,
@@ -91,6 +92,7 @@ impl Batch {
 
     fn forget_generation(&mut self, of: Uuid) {
         self.generations.retain(|(call, _)| *call != of);
+        self.spilled_generations.retain(|(call, _)| *call != of);
         if self.generations.is_empty() {
             self.oldest_generation = None;
         }
@@ -113,13 +115,14 @@ impl Batch {
     }
 
     pub fn is_empty(&self) -> bool {
-        !self.is_urgent() && self.generations.is_empty()
+        !self.is_urgent() && self.generations.is_empty() && self.spilled_generations.is_empty()
     }
 
     /// Puts what could not be committed before what has come since.
     pub fn prepend(&mut self, mut earlier: Batch) {
         earlier.intents.append(&mut self.intents);
         earlier.spilled.append(&mut self.spilled);
+        earlier.spilled_generations.append(&mut self.spilled_generations);
         earlier.generations.append(&mut self.generations);
         earlier.oldest_generation = earlier.oldest_generation.or(self.oldest_generation);
         earlier.again.append(&mut self.again);
@@ -140,6 +143,7 @@ impl Batch {
         let (go, intents) = self.admit(conditions)?;
         let intents: Vec<&Intent> = self.spilled.iter().chain(&intents).collect();
         journal::insert(&intents, system)?;
+        journal::set_generations(&self.spilled_generations)?;
         journal::set_generations(&self.generations)?;
         journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
         let entries = journal::settle(&self.ended(), time_zone)?.into_iter().collect();
@@ -164,7 +168,7 @@ impl Batch {
             if answers && *is_wanted && !answer.is_empty() {
                 contents::keep(id, principal, answer.clone())?;
             }
-            if log {
+            if log && !request.is_empty() {
                 contents::log(id, principal, request, answer)?;
             }
         }
@@ -208,9 +212,11 @@ impl Batch {
     }
 
     /// Where the journal is locked: makes durable in the spill what callers wait for, and tells them. It
-    /// all stays in the batch, for the journal. The current transaction only reads.
+    /// all stays in the batch, for the journal; but not what went over the wire, which would fill the
+    /// memory while a lock is held for long.
     pub fn spill(&mut self, spill: &Spill, conditions: Conditions) -> Result<(), Aborted> {
         let time_zone = conditions.time_zone;
+        self.keep_content(conditions.keep_answers, conditions.log_content)?;
         let (go, mut intents) = self.admit(conditions)?;
         let waiting: Vec<Ended> = self
             .settlements
@@ -227,7 +233,12 @@ impl Batch {
             .iter()
             .map(|intent| Record::Intent(Box::new(intent.clone())))
             .chain(generations.map(|(call, id)| Record::Generation(*call, id.clone())))
-            .chain(self.deferred.iter().map(|(call, xid, _)| Record::Deferred(*call, *xid)))
+            .chain(
+                self.deferred
+                    .iter()
+                    .filter(|(_, _, done)| done.is_some())
+                    .map(|(call, xid, _)| Record::Deferred(*call, *xid)),
+            )
             .chain(waiting.iter().map(|(state, e)| Record::Ended(*state, Box::new((*e).clone()))))
             .collect();
         if !records.is_empty() {
@@ -237,6 +248,8 @@ impl Batch {
             })?;
         }
         self.spilled.append(&mut intents);
+        self.spilled_generations.append(&mut self.generations);
+        self.oldest_generation = None;
         for ((_, done), go) in self.intents.drain(..).zip(go) {
             let _ = done.send(go);
         }
@@ -245,6 +258,7 @@ impl Batch {
                 && let Some(done) = ending.done.take()
             {
                 let _ = done.send(row);
+                ending.settlement.content = Content::default();
             }
         }
         for done in self.deferred.iter_mut().filter_map(|(_, _, done)| done.take()) {

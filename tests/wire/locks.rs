@@ -216,6 +216,24 @@ fn kept_answers_are_no_reason_to_wait() {
     assert_eq!(database.count(LEDGER), 1);
 }
 
+#[test]
+fn content_is_logged_behind_a_locked_journal() {
+    let database = Database::without_key();
+    database.set("hiems.log_content", "on");
+    let mut client = impatient(&database);
+    client.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
+    let holder = lock(database.admin(), JOURNAL);
+    call(&mut client, &directives(&[("fake_answer", "here it is")])).expect("an answer");
+    drop(holder);
+    booked(&database);
+    let logged = database.text(
+        "SELECT string_agg(concat_ws(' ', request ~ 'messages', answer ~ 'here it is'), ',')
+         FROM hiems_private.content_logs",
+        &[],
+    );
+    assert_eq!(logged.as_deref(), Some("t t"));
+}
+
 // What operators do: none of it may cost a call its answer or its row.
 #[test]
 fn rewriting_the_tables_under_load_loses_nothing() {
