@@ -72,3 +72,4 @@ CREATE FUNCTION hiems_private.guard_drop() RETURNS event_trigger
 CREATE EVENT TRIGGER hiems_guard_drop ON ddl_command_start
     WHEN TAG IN ('DROP EXTENSION', 'DROP LANGUAGE', 'DROP OWNED', 'DROP SCHEMA')
     EXECUTE FUNCTION hiems_private.guard_drop();
+ALTER EVENT TRIGGER hiems_guard_drop ENABLE ALWAYS;

@@ -288,7 +288,7 @@ pub fn warn_changed(call: uuid::Uuid) {
 pub fn warn_deferred(call: uuid::Uuid) {
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_WARNING,
-        "the ledger is locked: the call is booked when it is free",
+        "a table of hiems is locked: the call is booked when it is free",
         "warn_deferred",
     )
     .set_detail(format!("call {call}"))

@@ -12,6 +12,7 @@ use crate::gateway::{
     self,
     protocol::{KeySource, SealRequest, SealedKey, StoredKey},
 };
+use crate::pg::lock;
 use crate::pg::spi::{self, Row};
 use crate::vault::key_source;
 
@@ -141,6 +142,11 @@ pub fn reseal_all() -> Result<usize, Error> {
 pub fn read_all() -> SpiResult<Vec<StoredKey>> {
     let rows = spi::read(READ_ALL, &[], stored_key)?;
     Ok(rows.into_iter().flatten().map(|(key, _)| key).collect())
+}
+
+/// True once this transaction may read the keys: nobody's lock is in the way.
+pub fn try_lock() -> bool {
+    lock::try_lock_for_reading(c"hiems_private", c"api_keys")
 }
 
 /// The inference key of that name.

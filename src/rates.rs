@@ -3,13 +3,18 @@
 use pgrx::datum::{AnyNumeric, Date};
 
 use crate::error::Error;
-use crate::pg::spi;
+use crate::pg::{lock, spi};
 
 const SET: &str = "
     INSERT INTO hiems_private.exchange_rates (currency, rate_date, sek_per_unit, source)
     VALUES ($1, $2, $3, $4)
     ON CONFLICT (currency, rate_date) DO UPDATE
     SET sek_per_unit = excluded.sek_per_unit, source = excluded.source, stored_at = now()";
+
+/// True once this transaction may read the rates: nobody's lock is in the way.
+pub fn try_lock() -> bool {
+    lock::try_lock_for_reading(c"hiems_private", c"exchange_rates")
+}
 
 /// Stores the rate of a day; a rate of that day is replaced. Rows already booked keep theirs.
 pub fn set(

@@ -129,9 +129,14 @@ fn call(prompt: Prompt) -> Result<Jsonb, Error> {
     refuse_trigger(ledger::foreign_trigger()?, None)?;
     let id = submit.entry.id;
     let Answered { entry, body, is_changed } = gateway::submit(submit, body.as_bytes())?;
-    if lock_ledger() || !defer(id)? {
-        refuse_trigger(ledger::foreign_trigger_now()?, Some(id))?;
-        ledger::book(&entry)?;
+    match entry {
+        Some(entry) if lock_ledger() || !defer(id)? => {
+            refuse_trigger(ledger::foreign_trigger_now()?, Some(id))?;
+            ledger::book(&entry)?;
+        }
+        Some(_) => {}
+        // A gateway that is gone by now has it in its journal: the next one books it.
+        None => drop(defer(id)?),
     }
     if is_changed {
         error::warn_changed(id);

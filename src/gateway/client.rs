@@ -18,8 +18,8 @@ thread_local! {
 
 /// A settled call.
 pub struct Answered {
-    /// The ledger row, as JSON text.
-    pub entry: String,
+    /// The ledger row, as JSON text; None where the gateway has to book it.
+    pub entry: Option<String>,
     /// OpenRouter's body.
     pub body: Vec<u8>,
     /// True where `jsonb` would have refused it as it came.

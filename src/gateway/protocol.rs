@@ -138,11 +138,11 @@ pub struct StoredKey {
 /// From the gateway.
 #[derive(Serialize, Deserialize)]
 pub enum Reply {
-    /// The settled ledger row as JSON text; the body is OpenRouter's answer, and whether it had to be
+    /// The settled ledger row as JSON text, None where the gateway has to book it later; the body is OpenRouter's answer, and whether it had to be
     /// changed to fit `jsonb`.
     Answered {
         is_changed: bool,
-        entry: String,
+        entry: Option<String>,
     },
     /// The call failed after it was sent; the gateway books it.
     Failed {

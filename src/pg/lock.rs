@@ -65,11 +65,19 @@ pub fn database_is_wanted() -> bool {
 /// Takes the lock that writing to a table needs, until the end of this transaction; false where that
 /// would have to wait for somebody's LOCK TABLE, VACUUM FULL or REINDEX, or where there is no such table.
 pub fn try_lock_for_writing(schema: &CStr, table: &CStr) -> bool {
+    try_lock(schema, table, pg_sys::RowExclusiveLock)
+}
+
+/// As [`try_lock_for_writing`], for reading.
+pub fn try_lock_for_reading(schema: &CStr, table: &CStr) -> bool {
+    try_lock(schema, table, pg_sys::AccessShareLock)
+}
+
+fn try_lock(schema: &CStr, table: &CStr, mode: u32) -> bool {
     // SAFETY: looks in the catalog, and asks without waiting.
     unsafe {
         let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
         let table = pg_sys::get_relname_relid(table.as_ptr(), schema);
-        table != pg_sys::InvalidOid
-            && pg_sys::ConditionalLockRelationOid(table, pg_sys::RowExclusiveLock as i32)
+        table != pg_sys::InvalidOid && pg_sys::ConditionalLockRelationOid(table, mode as i32)
     }
 }

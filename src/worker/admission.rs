@@ -32,6 +32,15 @@ impl Keyring {
 
     /// The `Authorization` header of the key stored under `name` as this transaction sees it.
     pub fn authorization(&mut self, name: &str) -> SpiResult<Result<HeaderValue, Failure>> {
+        if !keys::try_lock() {
+            // As it was when it was looked at last.
+            return Ok(match self.open.get(name) {
+                Some((_, header)) => Ok(header.clone()),
+                None => Err(Failure::new(FailureKind::Unavailable, "the stored keys are locked")
+                    .detail("somebody holds a lock on hiems_private.api_keys")
+                    .hint("Try again when it is gone; pg_locks shows who holds it.")),
+            });
+        }
         let Some(stored) = keys::read_inference(name)? else {
             self.open.remove(name);
             return Ok(Err(Failure::new(FailureKind::KeyMissing, "no OpenRouter key is stored")

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::admission::Keyring;
 use super::call;
-use super::events::{Admission, Event, Go};
+use super::events::{Admission, Event, Go, LedgerRow};
 use super::journal::{self, Ended, Intent};
 use super::settlement::{Content, Settlement};
 use super::spill::{Record, Spill};
@@ -19,6 +19,7 @@ use crate::contents;
 use crate::gateway::protocol::Submit;
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::pg::xact::Aborted;
+use crate::rates;
 
 type Asked<T> = oneshot::Sender<T>;
 
@@ -40,7 +41,7 @@ pub struct Batch {
 struct Ending {
     settlement: Box<Settlement>,
     /// None once the caller has been told: it is durable in the spill.
-    done: Option<Asked<String>>,
+    done: Option<Asked<LedgerRow>>,
 }
 
 /// What a commit gave, to be told once it is durable.
@@ -137,7 +138,7 @@ impl Batch {
     pub fn write(&self, conditions: Conditions) -> Result<Committed, Aborted> {
         let (system, time_zone) = (conditions.system_identifier, conditions.time_zone);
         let (keep_answers, log_content) = (conditions.keep_answers, conditions.log_content);
-        if !journal::try_lock() {
+        if !journal::try_lock() || !(self.settlements.is_empty() || rates::try_lock()) {
             return Err(Aborted::by_lock());
         }
         let (go, intents) = self.admit(conditions)?;
@@ -224,9 +225,10 @@ impl Batch {
             .filter(|ending| ending.done.is_some())
             .map(|ending| (ending.settlement.state, &ending.settlement.entry))
             .collect();
-        let mut rows: HashMap<Uuid, String> = match waiting.is_empty() {
-            true => HashMap::new(),
-            false => journal::ledger_rows(&waiting, time_zone)?.into_iter().collect(),
+        // Where the rates are locked, too, the ledger's rows come later.
+        let mut rows: HashMap<Uuid, String> = match !waiting.is_empty() && rates::try_lock() {
+            true => journal::ledger_rows(&waiting, time_zone)?.into_iter().collect(),
+            false => HashMap::new(),
         };
         let generations = self.generations.iter();
         let records: Vec<Record> = intents
@@ -254,10 +256,8 @@ impl Batch {
             let _ = done.send(go);
         }
         for ending in &mut self.settlements {
-            if let Some(row) = rows.remove(&ending.settlement.entry.id)
-                && let Some(done) = ending.done.take()
-            {
-                let _ = done.send(row);
+            if let Some(done) = ending.done.take() {
+                let _ = done.send(rows.remove(&ending.settlement.entry.id));
                 ending.settlement.content = Content::default();
             }
         }
@@ -304,7 +304,7 @@ impl Batch {
             if let Some(entry) = committed.entries.remove(&settlement.entry.id)
                 && let Some(done) = done
             {
-                let _ = done.send(entry);
+                let _ = done.send(Some(entry));
             }
         }
         for done in self.deferred.into_iter().filter_map(|(_, _, done)| done) {

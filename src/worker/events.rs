@@ -19,14 +19,17 @@ use crate::openrouter::failure::Failure;
 /// Whether a call may be sent.
 pub type Admission = Result<Go, Failure>;
 
+/// A settled call's ledger row as JSON text; None where it cannot be told yet, since the rates are locked.
+pub type LedgerRow = Option<String>;
+
 /// A piece of work for the main thread.
 pub enum Event {
     /// Admit a call and commit its intent; then it may be sent.
     Intent { submit: Box<Submit>, done: oneshot::Sender<Admission> },
     /// The generation's id has come with the headers.
     Generation { call: Uuid, generation_id: String },
-    /// Commit how a call ended; gives the ledger row as JSON text.
-    Settle { settlement: Box<Settlement>, done: oneshot::Sender<String> },
+    /// Commit how a call ended.
+    Settle { settlement: Box<Settlement>, done: oneshot::Sender<LedgerRow> },
     /// Commit that a call is about to be sent again, `attempts` times in all.
     Again { call: Uuid, attempts: i32, done: oneshot::Sender<()> },
     /// Nothing was sent: forget the intent.

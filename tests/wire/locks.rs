@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hiems_tests::{Cluster, Config, Database, KEY, Running, call, directives, wait_until};
+use hiems_tests::{
+    Cluster, Config, Database, KEY, ResultExt, Running, call, directives, wait_until,
+};
 use postgres::Client;
 use serde_json::Value;
 
@@ -101,7 +103,7 @@ fn the_caller_is_told_that_the_row_comes_later() {
     let _holder = lock(database.admin(), LEDGER);
     call(&mut client, "{}").expect("an answer");
     let (message, hint) = told.recv_timeout(SOON).expect("a warning");
-    assert_eq!(message, "the ledger is locked: the call is booked when it is free");
+    assert_eq!(message, "a table of hiems is locked: the call is booked when it is free");
     assert!(hint.is_some_and(|hint| hint.contains("pg_locks")));
 }
 
@@ -232,6 +234,39 @@ fn content_is_logged_behind_a_locked_journal() {
         &[],
     );
     assert_eq!(logged.as_deref(), Some("t t"));
+}
+
+// Their readers are the gateway's, and would hold up everybody.
+#[test]
+fn locked_rates_and_keys_hold_up_nobody() {
+    let database = Database::new();
+    let mut client = impatient(&database);
+    client
+        .execute("SELECT hiems.set_exchange_rate('USD', 10.5, current_date - 1, 'x')", &[])
+        .expect("a rate");
+    call(&mut client, "{}").expect("an answer");
+    let holder = lock(database.admin(), "hiems_private.exchange_rates, hiems_private.api_keys");
+    for _ in 0..3 {
+        call(&mut client, "{}").expect("an answer");
+    }
+    client.batch_execute("BEGIN").expect("a begin");
+    call(&mut client, "{}").expect("an answer");
+    client.batch_execute("ROLLBACK").expect("a rollback");
+    assert_eq!(database.count(LEDGER), 1, "their rows wait for their rates");
+    drop(holder);
+    let outcomes: Vec<String> = booked(&database).into_iter().map(|(outcome, _)| outcome).collect();
+    assert_eq!(outcomes, ["committed", "committed", "committed", "committed", "rolled_back"]);
+    assert_eq!(database.count("hiems.ai_usage_logs WHERE cost_sek = cost_usd * 10.5"), 5);
+}
+
+#[test]
+fn a_key_that_is_locked_and_was_never_read_is_an_error() {
+    let database = Database::new();
+    let _holder = lock(database.admin(), "hiems_private.api_keys");
+    let refusal = call(&mut impatient(&database), "{}").refusal();
+    assert_eq!(refusal.sqlstate, "PT503");
+    assert_eq!(refusal.message, "the stored keys are locked");
+    assert_eq!(database.fake.requests().len(), 0);
 }
 
 // What operators do: none of it may cost a call its answer or its row.
