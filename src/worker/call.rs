@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::HeaderValue;
-use secrecy::{ExposeSecret, SecretSlice};
+use secrecy::SecretSlice;
 use tokio::sync::watch;
 
 use super::events::{Event, Go};
@@ -16,6 +16,7 @@ use crate::gateway::protocol::{Reply, Submit};
 use crate::ledger::Entry;
 use crate::openrouter::client::{HttpError, OpenRouter};
 use crate::openrouter::failure::{Failure, FailureKind};
+use crate::vault::blot;
 
 /// A reply and its body.
 pub type Answer = (Reply, Vec<u8>);
@@ -135,7 +136,7 @@ impl Sending {
         }
         if let Ok(answer) = &mut http {
             let key = SecretSlice::from(self.authorization.as_bytes().to_vec());
-            blot_out(&mut answer.body, &key);
+            blot::blot_out(&mut answer.body, &key);
             if let Some(seconds) = answer.clock_skew {
                 self.shared.set_clock_skew(seconds);
             }
@@ -179,17 +180,6 @@ async fn settle(shared: &Shared, mut settlement: Settlement) -> Answer {
         (Some(entry), Ok(body)) => (Reply::Answered { entry, is_changed }, body),
         (Some(_), Err(failure)) => (Reply::Failed { call, failure }, Vec::new()),
         (None, _) => (Reply::Failed { call, failure: not_recorded() }, Vec::new()),
-    }
-}
-
-/// Some errors repeat the key that was sent: it goes no further than this.
-pub fn blot_out(body: &mut [u8], authorization: &SecretSlice<u8>) {
-    let authorization = authorization.expose_secret();
-    let key = authorization.strip_prefix(b"Bearer ").unwrap_or(authorization);
-    let mut from = 0;
-    while let Some(at) = memchr::memmem::find(&body[from..], key) {
-        body[from + at..from + at + key.len()].fill(b'*');
-        from += at + key.len();
     }
 }
 
