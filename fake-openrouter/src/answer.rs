@@ -1,6 +1,7 @@
 //! The body of a successful chat completion, field by field as OpenRouter sends it.
 
 mod chunk;
+mod router;
 mod usage;
 
 use serde::Serialize;
@@ -37,6 +38,7 @@ pub(crate) fn render(outcome: &Outcome, control: &Control) -> serde_json::Result
         }],
         system_fingerprint: (),
         usage: told(outcome, control),
+        openrouter_metadata: router::metadata(outcome),
     })
 }
 
@@ -61,6 +63,8 @@ struct Body<'a> {
     system_fingerprint: (),
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Told<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openrouter_metadata: Option<Value>,
 }
 
 #[derive(Serialize)]

@@ -48,6 +48,8 @@ pub struct Generation {
     pub is_byok: bool,
     /// How often a server tool ran.
     pub server_tool_calls: u64,
+    /// How often a provider failed before one answered. Those attempts cost nothing.
+    pub failed_attempts: u64,
     /// The answer was asked for as a stream.
     pub streamed: bool,
     /// The client left a stream, and the provider stopped.

@@ -9,6 +9,7 @@
 //! | `fake_model` | slug of the answering model, verbatim |
 //! | `fake_finish_reason` | how the answer ends; `error` ends it half-way, free of charge but for tools |
 //! | `fake_empty` | `true`: no completion tokens and no finish reason; free of charge but for tools |
+//! | `fake_failed_attempts` | how often a provider fails before this one answers; free of charge |
 //!
 //! What it costs (`charge`), and what the answer tells of that (`told`):
 //!
@@ -32,7 +33,7 @@
 //! | `fake_status` | answers this HTTP status (300 to 999) as an error; nothing is generated |
 //! | `fake_429_times`, `fake_503_times` | this status, at once, for the first N requests of one user with one metadata |
 //! | `fake_retry_after` | the Retry-After header of a 429 or 503: seconds, or any text |
-//! | `fake_error_shape` | `page`: the edge's HTML; `availability`: the envelope that has no code |
+//! | `fake_error_shape` | `page`: the edge's HTML; `availability`: the envelope that has no code; `platform`: OpenRouter's own limit, with its headers |
 //! | `fake_error_id` | `true`: the error names a generation in its header |
 //! | `fake_late_error` | this code (number or text) in an envelope at status 200, without choices |
 //! | `fake_billed_error` | `true`: the error comes after a whole, billed generation, and tells its usage |

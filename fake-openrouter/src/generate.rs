@@ -30,6 +30,8 @@ pub(crate) struct Outcome {
     pub(crate) prompt_cost: String,
     /// List price of the completion, a number token.
     pub(crate) completion_cost: String,
+    /// The caller asked how it was routed.
+    pub(crate) tells_routing: bool,
     prices: Prices,
     tokens: Tokens,
 }
@@ -123,6 +125,7 @@ pub(crate) fn generate(
         cost: charge.cost,
         upstream_cost: charge.upstream,
         is_byok: control.charge.byok,
+        failed_attempts: control.answer.failed_attempts,
         streamed: order.stream,
         cancelled: false,
         finished: false,
@@ -149,6 +152,7 @@ pub(crate) fn generate(
         content,
         prompt_cost: charge.prompt,
         completion_cost: charge.completion,
+        tells_routing: header("x-openrouter-metadata").is_some_and(|text| text == "enabled"),
         prices: offer.prices,
         tokens,
     }

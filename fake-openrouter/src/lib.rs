@@ -10,8 +10,9 @@
 //! `sk-or-v1-mgmt-` are management keys; any other `sk-or-` key is a normal one. `Config` sets what
 //! holds for all requests: accepted keys, delays, TLS, credits.
 //!
-//! Not here: other endpoints than those listed in `routes`, `/keys`, `/analytics`, rate limits of its
-//! own accord, server tools that do anything.
+//! Not here: other endpoints than those listed in `routes` (`/keys`, `/analytics`, ...); limits of its
+//! own accord, on rates, credits or keys; server tools that do anything; a response cache by header
+//! (`fake_cache_hit` says what a hit looks like); the echo of `debug`.
 //!
 //! The modules in reading order:
 //!

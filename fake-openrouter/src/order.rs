@@ -2,6 +2,8 @@
 //!
 //! Only what shapes the answer or the bill is read; the many other legal fields pass unseen.
 
+mod preferences;
+
 use serde_json::{Map, Value, json};
 
 use crate::control::Control;
@@ -50,6 +52,7 @@ impl Order {
         for (place, message) in messages.iter().enumerate() {
             check_message(message).map_err(|fault| format!("messages.{place}: {fault}"))?;
         }
+        preferences::check(fields)?;
         let (model, offer) = choose_model(fields)?;
         Ok(Self {
             model,

@@ -6,7 +6,7 @@
 //! | GET /api/v1/generation | `generation` |
 //! | GET /api/v1/key, /api/v1/credits | `account` |
 //! | GET /api/v1/activity | `activity` |
-//! | GET /api/v1/models | `catalog` |
+//! | GET /api/v1/models, /api/v1/models/{author}/{slug}/endpoints | `catalog` |
 //! | GET /fake/bill, /fake/health | `fake` |
 
 mod account;
@@ -35,7 +35,8 @@ pub(crate) fn router(state: Arc<State>) -> Router {
         .route("/key", get(account::key))
         .route("/credits", get(account::credits))
         .route("/activity", get(activity::list))
-        .route("/models", get(catalog::list));
+        .route("/models", get(catalog::list))
+        .route("/models/{author}/{slug}/endpoints", get(catalog::endpoints));
     Router::new()
         .nest("/api/v1", api)
         .route("/fake/bill", get(fake::bill))

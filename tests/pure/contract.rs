@@ -47,6 +47,10 @@ fn post(fake: &Fake, body: &str) -> HttpAnswer {
 
 /// A chat completion with these controls of the fake's; further fields on top.
 fn ask(fake: &Fake, metadata: Value, more: Value) -> HttpAnswer {
+    post(fake, &completion(metadata, more).to_string())
+}
+
+fn completion(metadata: Value, more: Value) -> Value {
     let mut body = json!({
         "model": "openai/gpt-5",
         "messages": [{"role": "user", "content": "Why is the sea salt?"}],
@@ -56,24 +60,32 @@ fn ask(fake: &Fake, metadata: Value, more: Value) -> HttpAnswer {
     for (name, value) in more.as_object().into_iter().flatten() {
         body[name] = value.clone();
     }
-    post(fake, &body.to_string())
+    body
 }
 
 /// Status and body of a GET.
 fn get(fake: &Fake, path: &str, key: &str) -> (u16, Value) {
+    let answer = exchange(fake, &format!("GET {path}"), key, "", "");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (status, serde_json::from_str(body).expect("JSON"))
+}
+
+/// All that comes back over a connection of its own. `headers` end in line breaks.
+fn exchange(fake: &Fake, what: &str, key: &str, headers: &str, body: &str) -> String {
+    let (method, path) = what.split_once(' ').expect("a method and a path");
+    let length = body.len();
     let url = fake.base_url();
     let (host, prefix) =
         url.strip_prefix("http://").and_then(|url| url.split_once('/')).expect("a URL");
     let mut stream = TcpStream::connect(host).expect("the fake listens");
     write!(
         stream,
-        "GET /{prefix}{path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n\
-         connection: close\r\n\r\n"
+        "{method} /{prefix}{path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n\
+         {headers}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-    (status, serde_json::from_str(body).expect("JSON"))
+    answer
 }

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::broken;
 use super::usage::{Told, told};
+use super::{broken, router};
 use crate::control::{Control, ErrorForm, UsageForm};
 use crate::generate::Outcome;
 
@@ -78,6 +78,9 @@ fn ending(outcome: &Outcome, control: &Control) -> serde_json::Result<Vec<String
         };
         events.push(Event { choices, usage: Some(usage), ..Event::of(outcome) });
     }
+    if let Some(last) = events.last_mut() {
+        last.openrouter_metadata = router::metadata(outcome);
+    }
     events.iter().map(Event::text).collect()
 }
 
@@ -125,6 +128,8 @@ struct Event<'a> {
     error: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Told<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openrouter_metadata: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -148,6 +153,7 @@ impl<'a> Event<'a> {
             choices: Vec::new(),
             error: None,
             usage: None,
+            openrouter_metadata: None,
         }
     }
 

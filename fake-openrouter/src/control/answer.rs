@@ -9,6 +9,7 @@ pub(crate) struct Wishes {
     pub(crate) model: Option<String>,
     pub(crate) finish_reason: Option<String>,
     pub(crate) empty: bool,
+    pub(crate) failed_attempts: u64,
 }
 
 impl Wishes {
@@ -19,6 +20,7 @@ impl Wishes {
             "model" => self.model = Some(text.to_owned()),
             "finish_reason" => self.finish_reason = Some(text.to_owned()),
             "empty" => self.empty = truth(text)?,
+            "failed_attempts" => self.failed_attempts = whole(text)?,
             _ => return Ok(false),
         }
         Ok(true)

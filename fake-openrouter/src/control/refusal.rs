@@ -25,8 +25,12 @@ pub(crate) struct Wishes {
 pub(crate) enum Shape {
     #[default]
     Envelope,
+    /// The edge's HTML.
     Page,
+    /// No code, but a type and what could help.
     Availability,
+    /// OpenRouter's own limit, not a provider's.
+    Platform,
 }
 
 impl Wishes {
@@ -73,6 +77,7 @@ fn shape(text: &str) -> Result<Shape, &'static str> {
     match text {
         "page" => Ok(Shape::Page),
         "availability" => Ok(Shape::Availability),
-        _ => Err("expected page or availability"),
+        "platform" => Ok(Shape::Platform),
+        _ => Err("expected page, availability or platform"),
     }
 }

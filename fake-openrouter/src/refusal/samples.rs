@@ -1,6 +1,6 @@
 //! What each error status looks like when OpenRouter answers it to a chat completion.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{Refusal, USER_ID};
@@ -18,7 +18,20 @@ pub(crate) fn sample(status: StatusCode, shape: Shape, model: &str, provider: &s
     if shape == Shape::Availability {
         return availability(status, &message, model, provider);
     }
+    if shape == Shape::Platform {
+        return platform(status);
+    }
     Refusal::new(status, &message, Some(metadata))
+}
+
+/// A limit of OpenRouter's own, such as that of free models.
+fn platform(status: StatusCode) -> Refusal {
+    let metadata = json!({ "error_type": "rate_limit_exceeded" });
+    let header = HeaderValue::from_static;
+    Refusal::new(status, "Rate limit exceeded: free-models-per-min. ", Some(metadata))
+        .with(HeaderName::from_static("x-ratelimit-limit"), header("20"))
+        .with(HeaderName::from_static("x-ratelimit-remaining"), header("0"))
+        .with(HeaderName::from_static("x-ratelimit-reset"), header("1787220000000"))
 }
 
 /// The envelope at status 200: the error came when the status line was out.

@@ -1,9 +1,12 @@
-//! GET /models: the known models with their prices. Readable without a key, as in practice.
+//! GET /models: the known models with their prices, and /models/{author}/{slug}/endpoints: one model at
+//! each of its providers. Readable without a key, as in practice.
 
-use axum::response::Response;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::models::{CATALOG, Model};
+use crate::refusal::Refusal;
 
 const PARAMETERS: [&str; 9] = [
     "frequency_penalty",
@@ -23,6 +26,50 @@ pub(super) async fn list() -> Response {
         "data": models,
         "total_count": CATALOG.len(),
         "links": { "next": null },
+    }))
+}
+
+pub(super) async fn endpoints(Path((author, slug)): Path<(String, String)>) -> Response {
+    let name = format!("{author}/{slug}");
+    let Some(model) = CATALOG.iter().find(|it| it.slug == name || it.permaslug == name) else {
+        return Refusal::not_found(&format!("Model {name} not found")).into_response();
+    };
+    let entry = entry(model);
+    let endpoints: Vec<Value> = model
+        .providers
+        .iter()
+        .map(|provider| {
+            json!({
+                "name": format!("{provider} | {}", model.permaslug),
+                "model_id": model.slug,
+                "model_name": model.name,
+                "context_length": model.context_length,
+                "pricing": entry["pricing"],
+                "provider_name": provider,
+                "tag": provider.to_lowercase().replace(' ', "-"),
+                "quantization": null,
+                "max_completion_tokens": model.longest_completion,
+                "max_prompt_tokens": null,
+                "supported_parameters": entry["supported_parameters"],
+                "status": 0,
+                "uptime_last_30m": 99.9,
+                "uptime_last_5m": 100,
+                "uptime_last_1d": 99.8,
+                "supports_implicit_caching": model.cache_write.is_none(),
+                "latency_last_30m": null,
+                "throughput_last_30m": null,
+            })
+        })
+        .collect();
+    super::json(&json!({
+        "data": {
+            "id": model.slug,
+            "name": model.name,
+            "created": model.created,
+            "description": entry["description"],
+            "architecture": entry["architecture"],
+            "endpoints": endpoints,
+        },
     }))
 }
 

@@ -84,7 +84,7 @@ struct Record<'a> {
     latency: u64,
     generation_time: u64,
     moderation_latency: (),
-    provider_responses: [Attempt<'a>; 1],
+    provider_responses: Vec<Attempt<'a>>,
     response_cache_source_id: Option<&'a str>,
 }
 
@@ -148,15 +148,23 @@ impl<'a> Record<'a> {
             latency: generation.latency_ms,
             generation_time: generation.generation_time_ms,
             moderation_latency: (),
-            provider_responses: [Attempt {
-                provider_name: &generation.provider,
-                status: 200,
-                id: &generation.upstream_id,
-                is_byok: generation.is_byok,
-                latency: generation.latency_ms,
-                model_permaslug: &generation.model,
-            }],
+            provider_responses: (0..=generation.failed_attempts)
+                .map(|place| Attempt::of(generation, place == generation.failed_attempts))
+                .collect(),
             response_cache_source_id: generation.response_cache_source_id.as_deref(),
+        }
+    }
+}
+
+impl<'a> Attempt<'a> {
+    fn of(generation: &'a Generation, answered: bool) -> Self {
+        Self {
+            provider_name: &generation.provider,
+            status: if answered { 200 } else { 502 },
+            id: &generation.upstream_id,
+            is_byok: generation.is_byok,
+            latency: generation.latency_ms,
+            model_permaslug: &generation.model,
         }
     }
 }

@@ -88,6 +88,13 @@ fn models_have_prices_as_strings() {
     assert_eq!(model["id"], "openai/gpt-4o-mini");
     assert_eq!(model["canonical_slug"], "openai/gpt-4o-mini-2024-07-18");
     assert_eq!(model["pricing"]["prompt"], "0.00000015");
+
+    let found = get(&fake, "/models/openai/gpt-4o-mini/endpoints").json();
+    let endpoints = found["data"]["endpoints"].as_array().expect("a list");
+    let providers: Vec<&Value> = endpoints.iter().map(|it| &it["provider_name"]).collect();
+    assert_eq!(providers, ["OpenAI", "Azure"]);
+    assert_eq!(endpoints[0]["pricing"]["completion"], "0.0000006");
+    assert_eq!(get(&fake, "/models/acme/none/endpoints").status, 404);
 }
 
 const MANAGEMENT: &str = "sk-or-v1-mgmt-test";

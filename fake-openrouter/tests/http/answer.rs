@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Exchange, KEY, ask, order, start, wait_until};
+use crate::client::{Exchange, KEY, ask, get, order, start, wait_until};
 
 #[test]
 fn an_answer_has_the_fields_of_openrouter() {
@@ -215,4 +215,24 @@ fn a_cached_answer_is_free_and_says_whose_it_is() {
         ("0".into(), "0".into())
     );
     assert_eq!(billed.cost, "0");
+}
+
+#[test]
+fn failed_attempts_are_told_and_free() {
+    let fake = start();
+    let body = order("openai/gpt-4o", json!({ "fake_failed_attempts": "2", "fake_cost": "0.1" }));
+    let plain = ask(&fake, &body).json();
+    assert_eq!(plain.get("openrouter_metadata"), None);
+    let id = &fake.bill()[0].id;
+    let data = get(&fake, &format!("/generation?id={id}")).json()["data"].take();
+    let attempts = data["provider_responses"].as_array().expect("a list");
+    let statuses: Vec<u64> = attempts.iter().filter_map(|it| it["status"].as_u64()).collect();
+    assert_eq!(statuses, [502, 502, 200]);
+    assert_eq!(data["total_cost"].to_string(), "0.1");
+
+    let key = format!("{KEY}\r\nX-OpenRouter-Metadata: enabled");
+    let text = body.to_string();
+    let asked = Exchange::open(&fake, "POST", "/chat/completions", Some(&key), &text).reply();
+    let told = &asked.json()["openrouter_metadata"];
+    assert_eq!((&told["attempt"], &told["requested"]), (&json!(3), &json!("openai/gpt-4o")));
 }

@@ -46,7 +46,16 @@ fn the_edge_answers_its_timeout_in_html() {
 fn requests_that_make_no_sense_are_refused() {
     let fake = start();
     let message = |role: &str| json!([{ "role": role, "content": "Hello" }]);
-    let bad: [Value; 9] = [
+    let with = |name: &str, value: Value| {
+        let mut body = json!({ "model": "openai/gpt-4o", "messages": message("user") });
+        body["reasoning"] = json!({ "effort": "low" });
+        body[name] = value;
+        body
+    };
+    let bad: [Value; 12] = [
+        with("provider", json!({ "orders": ["OpenAI"] })),
+        with("reasoning_effort", json!("high")),
+        with("stream", json!("yes")),
         json!([]),
         json!({ "model": "openai/gpt-4o" }),
         json!({ "model": "openai/gpt-4o", "messages": [] }),
@@ -63,6 +72,11 @@ fn requests_that_make_no_sense_are_refused() {
     let reply = Exchange::open(&fake, "POST", "/chat/completions", Some(KEY), "{oops").reply();
     assert_envelope(&reply, 400);
     assert_eq!(fake.requests().last().map(|request| request.body.clone()), Some(json!("{oops")));
+
+    for good in [with("provider", json!({ "zdr": true })), with("reasoning_effort", json!("low"))] {
+        assert_eq!(ask(&fake, &good).status, 200);
+    }
+    fake.clear();
 
     let reply = ask(&fake, &order("gpt-4o", json!({})));
     assert_eq!(reply.json()["error"]["message"], "gpt-4o is not a valid model ID");
@@ -162,6 +176,10 @@ fn errors_come_in_every_dress() {
         (&json!(404), &json!("no_endpoints"))
     );
     assert!(gone.header("x-generation-id").is_some_and(|id| id.starts_with("gen-")));
+
+    let limit = wished(json!({ "fake_status": "429", "fake_error_shape": "platform" }));
+    assert_eq!((limit.status, limit.header("x-ratelimit-limit")), (429, Some("20")));
+    assert_eq!(limit.json()["error"]["metadata"].get("provider_name"), None);
 
     let words = json!({ "fake_status": "503", "fake_body": "busy", "fake_retry_after": "soon" });
     let busy = wished(words);

@@ -4,7 +4,7 @@ use fake_openrouter::{Config, Fake};
 use serde_json::{Value, json};
 
 use super::spec::Spec;
-use super::{KEY, MANAGEMENT_KEY, ask, get};
+use super::{KEY, MANAGEMENT_KEY, ask, completion, exchange, get};
 
 fn start() -> Fake {
     Fake::start(Config::default()).expect("the fake OpenRouter")
@@ -119,5 +119,34 @@ fn what_is_looked_up_is_as_described() {
     let (_, activity) = look("/activity", "", MANAGEMENT_KEY);
     assert_eq!(activity["data"].as_array().map(Vec::len), Some(2));
     let (_, models) = look("/models", "", KEY);
-    assert!(models["data"].as_array().is_some_and(|models| !models.is_empty()));
+    let models = models["data"].as_array().cloned().expect("a list");
+    assert!(!models.is_empty());
+    let described = spec.answer("/models/{author}/{slug}/endpoints", "get", 200);
+    for model in models {
+        let slug = model["id"].as_str().expect("a slug");
+        let (status, found) = get(&fake, &format!("/models/{slug}/endpoints"), KEY);
+        assert_eq!(status, 200, "{slug}");
+        described.assert_fits(&found);
+    }
+}
+
+// Only those who ask by a header are told.
+#[test]
+fn what_is_told_of_the_routing_is_as_described() {
+    let Some(spec) = Spec::at_hand() else { return };
+    let fake = start();
+    let attempts = json!({"fake_failed_attempts": "2"});
+    for (stream, name) in [(false, "ChatResult"), (true, "ChatStreamChunk")] {
+        let body = completion(attempts.clone(), json!({"stream": stream})).to_string();
+        let asking = "x-openrouter-metadata: enabled\r\n";
+        let text = exchange(&fake, "POST /chat/completions", KEY, asking, &body);
+        let told = text
+            .lines()
+            .map(|line| line.strip_prefix("data: ").unwrap_or(line))
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find(|part| part.get("openrouter_metadata").is_some())
+            .expect("the routing");
+        assert_eq!(told["openrouter_metadata"]["attempt"], json!(3));
+        spec.component(name).assert_fits(&told);
+    }
 }
