@@ -95,3 +95,10 @@ SELECT * FROM hiems.my_usage_totals;
 SELECT * FROM hiems.my_usage_by_model;
 SELECT * FROM hiems.my_usage_daily;
 RESET ROLE;
+
+\set ECHO none
+\echo
+\echo '== Is it well?'
+\set ECHO queries
+SELECT name, status, detail FROM hiems.health();
+SELECT name, kind, fingerprint FROM hiems.api_keys;
