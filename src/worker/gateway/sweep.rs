@@ -93,8 +93,15 @@ impl Gateway {
         let system = self.system_identifier;
         let Ok(settled) = xact::transaction(journal::settled) else { return };
         for call in settled {
-            let booked = xact::transaction(|| ledger::book_finished(system, open, Some(call)));
+            let booked = xact::transaction(|| match ledger::try_lock() && journal::try_lock() {
+                true => Ok(ledger::book_finished(system, open, Some(call))?),
+                false => Err(xact::Aborted::by_lock()),
+            });
             if let Err(aborted) = booked {
+                // It would be the same with all the others.
+                if aborted.lock_not_available {
+                    return;
+                }
                 warning!("hiems call {call} cannot be booked: {}", aborted.message);
             }
         }
