@@ -1,6 +1,9 @@
 //! What is committed together: one transaction for all that came while the last one was being
 //! written.
 
+mod part;
+mod spill;
+
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -14,7 +17,6 @@ use super::call;
 use super::events::{Admission, Event, Go, LedgerRow};
 use super::journal::{self, Ended, Intent};
 use super::settlement::{Content, Settlement};
-use super::spill::{Record, Spill};
 use crate::contents;
 use crate::gateway::protocol::Submit;
 use crate::openrouter::failure::{Failure, FailureKind};
@@ -35,7 +37,9 @@ pub struct Batch {
     settlements: Vec<Ending>,
     deferred: Vec<(Uuid, u64, Option<Asked<()>>)>,
     gone: Vec<Uuid>,
+    spilled_gone: Vec<Uuid>,
     unsent: Vec<Uuid>,
+    spilled_unsent: Vec<Uuid>,
 }
 
 struct Ending {
@@ -108,15 +112,18 @@ impl Batch {
     pub fn is_urgent(&self) -> bool {
         !(self.intents.is_empty()
             && self.spilled.is_empty()
+            && self.spilled_generations.is_empty()
             && self.again.is_empty()
             && self.settlements.is_empty()
             && self.deferred.is_empty()
             && self.gone.is_empty()
-            && self.unsent.is_empty())
+            && self.spilled_gone.is_empty()
+            && self.unsent.is_empty()
+            && self.spilled_unsent.is_empty())
     }
 
     pub fn is_empty(&self) -> bool {
-        !self.is_urgent() && self.generations.is_empty() && self.spilled_generations.is_empty()
+        !self.is_urgent() && self.generations.is_empty()
     }
 
     /// Puts what could not be committed before what has come since.
@@ -130,7 +137,9 @@ impl Batch {
         earlier.settlements.append(&mut self.settlements);
         earlier.deferred.append(&mut self.deferred);
         earlier.gone.append(&mut self.gone);
+        earlier.spilled_gone.append(&mut self.spilled_gone);
         earlier.unsent.append(&mut self.unsent);
+        earlier.spilled_unsent.append(&mut self.spilled_unsent);
         *self = earlier;
     }
 
@@ -151,8 +160,8 @@ impl Batch {
         self.keep_content(keep_answers, log_content)?;
         let deferred: Vec<_> = self.deferred.iter().map(|(call, xid, _)| (*call, *xid)).collect();
         journal::defer(&deferred)?;
-        journal::callers_gone(&self.gone)?;
-        journal::forget(&self.unsent)?;
+        journal::callers_gone(&self.gone().collect::<Vec<_>>())?;
+        journal::forget(&self.unsent().collect::<Vec<_>>())?;
         Ok(Committed { go, entries })
     }
 
@@ -212,83 +221,19 @@ impl Batch {
         self.settlements.iter().map(|e| (e.settlement.state, &e.settlement.entry)).collect()
     }
 
-    /// Where the journal is locked: makes durable in the spill what callers wait for, and tells them. It
-    /// all stays in the batch, for the journal; but not what went over the wire, which would fill the
-    /// memory while a lock is held for long.
-    pub fn spill(&mut self, spill: &Spill, conditions: Conditions) -> Result<(), Aborted> {
-        let time_zone = conditions.time_zone;
-        self.keep_content(conditions.keep_answers, conditions.log_content)?;
-        let (go, mut intents) = self.admit(conditions)?;
-        let waiting: Vec<Ended> = self
-            .settlements
-            .iter()
-            .filter(|ending| ending.done.is_some())
-            .map(|ending| (ending.settlement.state, &ending.settlement.entry))
-            .collect();
-        // Where the rates are locked, too, the ledger's rows come later.
-        let mut rows: HashMap<Uuid, String> = match !waiting.is_empty() && rates::try_lock() {
-            true => journal::ledger_rows(&waiting, time_zone)?.into_iter().collect(),
-            false => HashMap::new(),
-        };
-        let generations = self.generations.iter();
-        let records: Vec<Record> = intents
-            .iter()
-            .map(|intent| Record::Intent(Box::new(intent.clone())))
-            .chain(generations.map(|(call, id)| Record::Generation(*call, id.clone())))
-            .chain(
-                self.deferred
-                    .iter()
-                    .filter(|(_, _, done)| done.is_some())
-                    .map(|(call, xid, _)| Record::Deferred(*call, *xid)),
-            )
-            .chain(waiting.iter().map(|(state, e)| Record::Ended(*state, Box::new((*e).clone()))))
-            .collect();
-        if !records.is_empty() {
-            spill.append(&records).map_err(|error| Aborted {
-                lock_not_available: false,
-                message: format!("the spill cannot be written: {error}"),
-            })?;
-        }
-        self.spilled.append(&mut intents);
-        self.spilled_generations.append(&mut self.generations);
-        self.oldest_generation = None;
-        for ((_, done), go) in self.intents.drain(..).zip(go) {
-            let _ = done.send(go);
-        }
-        for ending in &mut self.settlements {
-            if let Some(done) = ending.done.take() {
-                let _ = done.send(rows.remove(&ending.settlement.entry.id));
-                ending.settlement.content = Content::default();
-            }
-        }
-        for done in self.deferred.iter_mut().filter_map(|(_, _, done)| done.take()) {
-            let _ = done.send(());
-        }
-        // The answer that they have stands: nothing is sent again while its number cannot be written.
-        self.again.clear();
-        Ok(())
-    }
-
-    /// True if callers wait for something that the spill can make durable.
-    pub fn keeps_callers_waiting(&self) -> bool {
-        !self.intents.is_empty()
-            || !self.again.is_empty()
-            || self.settlements.iter().any(|ending| ending.done.is_some())
-            || self.deferred.iter().any(|(_, _, done)| done.is_some())
-    }
-
-    /// True if something of it is in the spill, too.
-    pub fn is_in_spill(&self) -> bool {
-        !self.spilled.is_empty()
-            || self.settlements.iter().any(|ending| ending.done.is_none())
-            || self.deferred.iter().any(|(_, _, done)| done.is_none())
-    }
-
     /// The calls of which something is not written yet.
     pub fn calls(&self) -> impl Iterator<Item = Uuid> {
         let ended = self.settlements.iter().map(|ending| ending.settlement.entry.id);
         let deferred = self.deferred.iter().map(|(call, ..)| *call);
-        ended.chain(deferred).chain(self.gone.iter().copied()).chain(self.unsent.iter().copied())
+        ended.chain(deferred).chain(self.gone()).chain(self.unsent())
+    }
+
+    fn gone(&self) -> impl Iterator<Item = Uuid> {
+        self.spilled_gone.iter().chain(&self.gone).copied()
+    }
+
+    fn unsent(&self) -> impl Iterator<Item = Uuid> {
+        self.spilled_unsent.iter().chain(&self.unsent).copied()
     }
 
     /// Tells everybody who waits that their part is durable.
@@ -317,25 +262,6 @@ impl Batch {
         self.intents.len()
     }
 
-    /// Each settlement by itself, and then the rest: so that what cannot be written holds up nothing
-    /// else. One batch alone where there is nothing to part.
-    pub fn part(mut self) -> Vec<Batch> {
-        let mut parts = Vec::new();
-        if !self.spilled.is_empty() {
-            let spilled = std::mem::take(&mut self.spilled);
-            parts.push(Batch { spilled, ..Batch::default() });
-        }
-        parts.extend(
-            std::mem::take(&mut self.settlements)
-                .into_iter()
-                .map(|ending| Batch { settlements: vec![ending], ..Batch::default() }),
-        );
-        if !self.is_empty() {
-            parts.push(self);
-        }
-        parts
-    }
-
     /// What is not durable yet of calls that have ended: for the log, if it never will be.
     pub fn unwritten(&self) -> impl Iterator<Item = String> {
         let lost = self.settlements.iter().filter(|ending| ending.done.is_some());
@@ -357,6 +283,13 @@ impl Batch {
         for (_, done) in self.intents.drain(..) {
             let failure = Failure::new(FailureKind::Internal, "the call could not be journalled");
             let _ = done.send(Err(failure.detail(reason)));
+        }
+    }
+
+    /// Lets go of what went over the wire: what cannot be kept holds up nothing that must be.
+    pub fn forget_content(&mut self) {
+        for ending in &mut self.settlements {
+            ending.settlement.content = Content::default();
         }
     }
 

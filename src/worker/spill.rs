@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use pgrx::warning;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -22,6 +23,8 @@ pub enum Record {
     Generation(Uuid, String),
     Ended(State, Box<Entry>),
     Deferred(Uuid, u64),
+    CallerGone(Uuid),
+    Unsent(Uuid),
 }
 
 /// The file: in the data directory, beside the tables that it stands in for.
@@ -70,11 +73,19 @@ impl Spill {
         for line in BufReader::new(file).split(b'\n') {
             let line = line.map_err(|error| self.unreadable(&error))?;
             // A line that was cut off by a crash was never reported as written.
-            let Ok(record) = serde_json::from_slice(&line) else { continue };
+            if line.is_empty() {
+                continue;
+            }
+            let Ok(record) = serde_json::from_slice(&line) else {
+                warning!("{}: a line cannot be read, and is left out", self.inherited.display());
+                continue;
+            };
             match record {
                 Record::Intent(intent) => journal::insert(&[&intent], system_identifier)?,
                 Record::Generation(call, id) => journal::set_generations(&[(call, id)])?,
                 Record::Deferred(call, xid) => journal::defer(&[(call, xid)])?,
+                Record::CallerGone(call) => journal::callers_gone(&[call])?,
+                Record::Unsent(call) => journal::forget(&[call])?,
                 Record::Ended(state, entry) => {
                     journal::settle(&[(state, &entry)], time_zone)?;
                 }
@@ -85,13 +96,12 @@ impl Spill {
 
     /// Forgets what was replayed, once that is committed.
     pub fn forget_inherited(&self) {
-        // What stays is written again, which changes nothing.
-        let _ = fs::remove_file(&self.inherited);
+        forget(&self.inherited);
     }
 
     /// Forgets what this gateway has added, once it is in the journal.
     pub fn clear(&self) {
-        let _ = fs::remove_file(&self.own);
+        forget(&self.own);
     }
 
     fn unreadable(&self, error: &io::Error) -> Aborted {
@@ -104,8 +114,23 @@ impl Spill {
 
 fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let before = file.metadata()?.len();
+    // A line that was cut off, since the disk was full, must not take the next one with it.
+    let written =
+        file.write_all(b"\n").and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Nobody is told of what was written so far.
+        let _ = file.set_len(before);
+    }
+    written
+}
+
+/// What stays, or comes back after a crash, is written again, which changes nothing but of calls that
+/// were not sent.
+fn forget(path: &Path) {
+    if fs::remove_file(path).is_ok() {
+        let _ = sync_folder();
+    }
 }
 
 /// A name must survive a crash as what it names does.

@@ -63,6 +63,11 @@ impl Gateway {
         }
         if now >= self.stuck_until {
             self.batch.prepend(std::mem::take(&mut self.stuck));
+        } else if !self.stuck.is_empty() {
+            // What comes of a call that is set aside waits with it.
+            let mut later = self.batch.take_of(&self.stuck.all_calls());
+            later.prepend(std::mem::take(&mut self.stuck));
+            self.stuck = later;
         }
         self.not_before = None;
         let due =
@@ -78,7 +83,7 @@ impl Gateway {
                 self.batch.prepend(failed.0);
                 self.wait_for_lock();
             }
-            Err(failed) => self.commit_parts(failed.0),
+            Err(failed) => self.commit_parts(*failed),
         }
         if self.has_spilled && !self.batch.is_in_spill() && !self.stuck.is_in_spill() {
             self.spill.clear();
@@ -91,29 +96,42 @@ impl Gateway {
         let now = Instant::now();
         let since = *self.locked_since.get_or_insert(now);
         self.not_before = Some(now + LOCK_DELAY);
-        if now - since < SPILL_AFTER || !self.batch.keeps_callers_waiting() {
+        if now - since < SPILL_AFTER || !self.batch.is_worth_spilling() {
             return;
         }
         let time_zone = settings::reporting_time_zone();
         let conditions = conditions!(self, self.batch, &time_zone);
         let (batch, spill) = (&mut self.batch, &self.spill);
-        match xact::transaction(|| batch.spill(spill, conditions)) {
-            Ok(()) => self.has_spilled = true,
-            Err(aborted) => warning!("hiems: {}", aborted.message),
+        // Also where the transaction fails: the file may have been written by then.
+        self.has_spilled = true;
+        if let Err(aborted) = xact::transaction(|| batch.spill(spill, conditions)) {
+            warning!("hiems: {}", aborted.message);
+            self.batch.forget_content();
         }
     }
 
-    fn commit_parts(&mut self, batch: Batch) {
-        // Something in it cannot be written: the rest must not wait for it.
-        for part in batch.part() {
-            if let Err(failed) = self.commit_batch(part) {
-                let (mut part, aborted) = (failed.0, failed.1);
+    /// Something in it cannot be written: it is looked for by halves, and set aside. The rest must not
+    /// wait for it.
+    fn commit_parts(&mut self, (batch, aborted): (Batch, Aborted)) {
+        let halves = match batch.halves() {
+            Ok(halves) => halves,
+            Err(mut one) => {
                 warning!("the hiems gateway cannot write its journal: {}", aborted.message);
-                if !aborted.lock_not_available {
-                    part.refuse_intents(&aborted.message);
-                }
-                self.stuck.prepend(part);
+                one.refuse_intents(&aborted.message);
+                one.forget_content();
+                self.stuck.prepend(one);
                 self.stuck_until = Instant::now() + FAILURE_DELAY;
+                return;
+            }
+        };
+        for half in halves {
+            match self.commit_batch(half) {
+                Ok(()) => {}
+                Err(failed) if failed.1.lock_not_available => {
+                    self.batch.prepend(failed.0);
+                    self.wait_for_lock();
+                }
+                Err(failed) => self.commit_parts(*failed),
             }
         }
     }

@@ -1,0 +1,95 @@
+//! What of a batch is made durable in the spill, while the journal is locked.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::{Batch, Conditions, Content};
+use crate::pg::xact::Aborted;
+use crate::rates;
+use crate::worker::journal::{self, Ended};
+use crate::worker::spill::{Record, Spill};
+
+impl Batch {
+    /// Where the journal is locked: makes durable in the spill what callers wait for, and tells them. It
+    /// all stays in the batch, for the journal; but not what went over the wire, which would fill the
+    /// memory while a lock is held for long.
+    pub fn spill(&mut self, spill: &Spill, conditions: Conditions) -> Result<(), Aborted> {
+        let time_zone = conditions.time_zone;
+        self.keep_content(conditions.keep_answers, conditions.log_content)?;
+        let (go, mut intents) = self.admit(conditions)?;
+        let waiting: Vec<Ended> = self
+            .settlements
+            .iter()
+            .filter(|ending| ending.done.is_some())
+            .map(|ending| (ending.settlement.state, &ending.settlement.entry))
+            .collect();
+        // Where the rates are locked, too, the ledger's rows come later.
+        let mut rows: HashMap<Uuid, String> = match !waiting.is_empty() && rates::try_lock() {
+            true => journal::ledger_rows(&waiting, time_zone)?.into_iter().collect(),
+            false => HashMap::new(),
+        };
+        let generations = self.generations.iter();
+        let records: Vec<Record> = intents
+            .iter()
+            .map(|intent| Record::Intent(Box::new(intent.clone())))
+            .chain(generations.map(|(call, id)| Record::Generation(*call, id.clone())))
+            .chain(
+                self.deferred
+                    .iter()
+                    .filter(|(_, _, done)| done.is_some())
+                    .map(|(call, xid, _)| Record::Deferred(*call, *xid)),
+            )
+            .chain(waiting.iter().map(|(state, e)| Record::Ended(*state, Box::new((*e).clone()))))
+            .chain(self.gone.iter().map(|call| Record::CallerGone(*call)))
+            .chain(self.unsent.iter().map(|call| Record::Unsent(*call)))
+            .collect();
+        if !records.is_empty() {
+            spill.append(&records).map_err(|error| Aborted {
+                lock_not_available: false,
+                message: format!("the spill cannot be written: {error}"),
+            })?;
+        }
+        self.spilled.append(&mut intents);
+        self.spilled_generations.append(&mut self.generations);
+        self.oldest_generation = None;
+        self.spilled_gone.append(&mut self.gone);
+        self.spilled_unsent.append(&mut self.unsent);
+        for ((_, done), go) in self.intents.drain(..).zip(go) {
+            let _ = done.send(go);
+        }
+        for ending in &mut self.settlements {
+            if let Some(done) = ending.done.take() {
+                let _ = done.send(rows.remove(&ending.settlement.entry.id));
+                ending.settlement.content = Content::default();
+            }
+        }
+        for done in self.deferred.iter_mut().filter_map(|(_, _, done)| done.take()) {
+            let _ = done.send(());
+        }
+        // The answer that they have stands: nothing is sent again while its number cannot be written.
+        self.again.clear();
+        Ok(())
+    }
+
+    /// True if there is something that the spill can make durable, for a caller that waits or for the
+    /// next gateway.
+    pub fn is_worth_spilling(&self) -> bool {
+        !self.intents.is_empty()
+            || !self.again.is_empty()
+            || self.settlements.iter().any(|ending| ending.done.is_some())
+            || self.deferred.iter().any(|(_, _, done)| done.is_some())
+            || !self.gone.is_empty()
+            || !self.unsent.is_empty()
+    }
+
+    /// True if something of it is in the spill, too.
+    pub fn is_in_spill(&self) -> bool {
+        !self.spilled.is_empty()
+            || !self.spilled_generations.is_empty()
+            || self.settlements.iter().any(|ending| ending.done.is_none())
+            || self.deferred.iter().any(|(_, _, done)| done.is_none())
+            || !self.spilled_gone.is_empty()
+            || !self.spilled_unsent.is_empty()
+    }
+}
