@@ -54,16 +54,14 @@ pub fn submit(submit: Submit, body: &[u8]) -> Result<Answered, Error> {
 /// Leaves the booking of an answered call to the gateway, since the ledger is locked: it is booked if
 /// the transaction `xid` commits. False where the gateway cannot be told.
 pub fn defer(call: Uuid, xid: u64) -> Result<bool, Error> {
-    // The connection of the call: a gateway that is gone has nothing to be told.
-    let Some(mut connection) = KEPT.take() else { return Ok(false) };
-    let told = connection
-        .send(&Request::Defer { call, xid }, &[])
-        .and_then(|()| connection.receive())
-        .is_ok_and(|(reply, _)| matches!(reply, Reply::Deferred));
-    if told {
-        KEPT.set(Some(connection));
+    // One that leaves meanwhile has handed the call on to the next. Said twice, it is the same.
+    match exchange(&Request::Defer { call, xid }, &[]) {
+        Ok((connection, (Reply::Deferred, _))) => {
+            KEPT.set(Some(connection));
+            Ok(true)
+        }
+        _ => Ok(false),
     }
-    Ok(told)
 }
 
 /// How the gateway is, and whether it can open these keys; starts it where there is none.
