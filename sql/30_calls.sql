@@ -20,6 +20,21 @@ CREATE TABLE hiems_private.calls (
     entry             jsonb NOT NULL
 ) WITH (fillfactor = 70);
 ALTER TABLE hiems_private.calls ENABLE ROW LEVEL SECURITY;
+
+-- Row-level security says nothing of TRUNCATE, which a careless GRANT ALL includes: what is on its way
+-- would be lost to the ledger. 10 is the superuser that initdb makes.
+CREATE FUNCTION hiems_private.refuse_journal_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'only superusers may empty the journal' USING
+        ERRCODE = '42501',
+        DETAIL = 'TRUNCATE on hiems_private.calls was refused: calls on their way would not be booked.',
+        HINT = 'It empties itself: each call leaves it for hiems.ai_usage_logs.';
+END
+$$;
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON hiems_private.calls
+    FOR EACH STATEMENT WHEN (NOT pg_catalog.pg_has_role(10::oid, 'USAGE'))
+    EXECUTE FUNCTION hiems_private.refuse_journal_truncate();
+ALTER TABLE hiems_private.calls ENABLE ALWAYS TRIGGER no_truncate;
 SELECT pg_catalog.pg_extension_config_dump('hiems_private.calls', '');
 
 -- Answers that their callers do not have as they came, and, where hiems.log_content is on, prompts and

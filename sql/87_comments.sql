@@ -109,6 +109,7 @@ COMMENT ON INDEX hiems.ai_usage_logs_principal IS 'For a caller''s own rows.';
 COMMENT ON INDEX hiems.ai_usage_logs_booked_xid IS 'For what was booked since a snapshot.';
 COMMENT ON POLICY own_rows_and_readers ON hiems_private.calls IS 'Each principal sees its own calls on their way, whoever has the level reader sees all.';
 COMMENT ON POLICY own_rows_and_readers ON hiems.ai_usage_logs IS 'Each principal sees its own rows, whoever has the level reader sees all.';
+COMMENT ON TRIGGER no_truncate ON hiems_private.calls IS 'Refuses TRUNCATE by anybody but superusers (42501).';
 COMMENT ON TRIGGER stamp ON hiems.ai_usage_logs IS 'Sets booked_xid, and booked_at where it is not set.';
 COMMENT ON TRIGGER append_only ON hiems.ai_usage_logs IS 'Refuses UPDATE, DELETE and TRUNCATE (42501).';
 COMMENT ON TRIGGER written_by_hiems ON hiems.ai_usage_logs IS 'Refuses INSERT by anybody but hiems and superusers (42501).';
@@ -203,6 +204,7 @@ COMMENT ON COLUMN hiems.calls.principal IS 'Who called: jwt:<sub> or role:<name>
 
 COMMENT ON FUNCTION hiems_private.stamp_ledger_row() IS 'Sets what every ledger row has of its own booking.';
 COMMENT ON FUNCTION hiems_private.refuse_ledger_change() IS 'Raises 42501: the ledger is append-only.';
+COMMENT ON FUNCTION hiems_private.refuse_journal_truncate() IS 'Raises 42501: only superusers may empty the journal.';
 COMMENT ON FUNCTION hiems_private.refuse_ledger_row() IS 'Raises 42501: only hiems writes to the ledger.';
 COMMENT ON FUNCTION hiems_private.notify_usage() IS 'Sends {"v":1,"count":n,"ids":[up to 100]} on channel hiems_usage, but where hiems.notify is off or the queue nearly full.';
 COMMENT ON FUNCTION hiems_private.guard_tables() IS 'Raises 42501 where somebody who is no superuser puts a trigger or a rule on a table of hiems.';

@@ -1,6 +1,6 @@
 //! Without a level there is nothing to call and nothing to read, whatever is granted by hand.
 
-use hiems_tests::ResultExt;
+use hiems_tests::{Database, ResultExt};
 
 use super::{HARMLESS, call, calls_of_functions, count, reads_of_relations, with_two_rows};
 
@@ -113,6 +113,34 @@ fn grants_by_hand_change_no_row() {
             .text("SELECT sum(cost_usd)::text FROM hiems.ai_usage_logs WHERE cost_usd > 0", &[]),
         database.text("SELECT sum(cost_usd)::text FROM hiems.ai_usage_logs", &[])
     );
+}
+
+// Row-level security says nothing of TRUNCATE.
+#[test]
+fn grants_by_hand_take_no_call_off_its_way() {
+    let mut database = Database::new();
+    let careless = database.role("careless");
+    let mut admin = database.admin();
+    admin
+        .batch_execute(&format!(
+            "GRANT USAGE ON SCHEMA hiems_private TO {careless};
+             GRANT ALL ON ALL TABLES IN SCHEMA hiems_private TO {careless}"
+        ))
+        .expect("grants");
+    // On its way until the lock is gone, whatever the sweep does meanwhile.
+    let mut holder = database.admin();
+    let mut holder = holder.transaction().expect("BEGIN");
+    holder.execute("LOCK TABLE hiems.ai_usage_logs", &[]).expect("a lock");
+    admin.batch_execute("BEGIN").expect("a begin");
+    call(&mut admin, "").expect("an answer");
+    admin.batch_execute("ROLLBACK").expect("a rollback");
+    let mut client = database.connect(&careless);
+    client.batch_execute("SET lock_timeout = '5s'").expect("a setting");
+    let truncate = client.batch_execute("TRUNCATE hiems_private.calls");
+    assert_eq!(truncate.sqlstate(), "42501");
+    holder.rollback().expect("a rollback");
+    database.wait_until_booked();
+    assert_eq!(database.count("hiems.ai_usage_logs WHERE cost_source = 'billed'"), 1);
 }
 
 #[test]
