@@ -60,6 +60,9 @@ pub struct ErrorAnswer {
     pub error_code: String,
     /// True where nothing can have been generated, so that nothing was billed.
     pub surely_not_billed: bool,
+    /// True where a provider had been asked by then: what is charged apart from tokens, such as a search
+    /// before it, can have been charged.
+    pub behind_provider: bool,
     /// Set where the same request may be taken later.
     pub again: Option<Again>,
 }
@@ -105,7 +108,10 @@ pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>
         .is_some_and(|retryable| *retryable == Value::Bool(false));
     let again = (matches!(status, 429 | 503) && !is_final)
         .then(|| Again { after: seconds.map(Duration::from_secs) });
-    ErrorAnswer { failure, error_code, surely_not_billed, again }
+    let has =
+        |pointer| error.and_then(|error| error.pointer(pointer)).is_some_and(|it| !it.is_null());
+    let behind_provider = status >= 500 || has("/metadata/provider_name") || has("/metadata/raw");
+    ErrorAnswer { failure, error_code, surely_not_billed, behind_provider, again }
 }
 
 /// What went wrong, for the ledger: `error_type`, else the code, else the status.

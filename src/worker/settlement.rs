@@ -118,7 +118,7 @@ impl Settlement {
                 entry.error_code = Some(error.error_code);
                 // Before a provider is asked, nothing can have been charged; behind it, tools can.
                 let nothing_generated = entry.completion_tokens.unwrap_or(0) == 0
-                    && (http.status < 500 || !charges_beyond_tokens);
+                    && !(error.behind_provider && charges_beyond_tokens);
                 let not_billed = entry.cost_usd.is_none()
                     && cost_out_of_range.is_none()
                     && nothing_generated

@@ -157,6 +157,15 @@ fn what_may_have_been_billed_is_never_sent_again() {
     database.fake.wish(&[("fake_status", "503"), AT_ONCE]);
     call(&mut client, r#"{"plugins": [{"id": "web"}]}"#).expect_err("a failure");
     assert_eq!(database.fake.requests().len(), cases.len() + 1);
+    // Also before a provider that says it is asked too often.
+    let provider = r#"{"error": {"code": 429, "message": "Provider returned error",
+                      "metadata": {"raw": "slow down", "provider_name": "Groq"}}}"#;
+    database.fake.wish(&[("fake_status", "429"), ("fake_body", provider), AT_ONCE]);
+    call(&mut client, r#"{"plugins": [{"id": "web"}]}"#).expect_err("a failure");
+    assert_eq!(database.fake.requests().len(), cases.len() + 2);
+    database.wait_until_booked();
+    let rows = database.ledger();
+    assert_eq!(rows[cases.len() + 1]["cost_source"], "unknown");
 }
 
 #[test]
