@@ -114,6 +114,8 @@ fn answers_are_kept_for_their_time() {
     // It is gone from the table, too, once a gateway looks.
     let gateway = database.gateways()[0];
     client.execute("SELECT pg_terminate_backend($1)", &[&gateway]).expect("a signal");
+    // It might take this call yet.
+    wait_until("the gateway has left", SOON, || !database.gateways().contains(&gateway));
     call(&mut client, "{}").expect("an answer");
     wait_until("it is forgotten", SOON, || database.count("hiems_private.answers") == 0);
 
