@@ -10,10 +10,10 @@ use super::Batch;
 impl Batch {
     /// Two halves, so that what cannot be written is found, and holds up nothing else. The error: it is
     /// of one call alone.
-    pub fn halves(mut self) -> Result<[Batch; 2], Batch> {
+    pub fn halves(mut self) -> Result<[Batch; 2], Box<Batch>> {
         let calls = self.all_calls();
         if calls.len() < 2 {
-            return Err(self);
+            return Err(Box::new(self));
         }
         let half = calls.into_iter().collect::<Vec<_>>();
         let first = self.take_of(&half[..half.len() / 2].iter().copied().collect());

@@ -119,7 +119,7 @@ impl Gateway {
                 warning!("the hiems gateway cannot write its journal: {}", aborted.message);
                 one.refuse_intents(&aborted.message);
                 one.forget_content();
-                self.stuck.prepend(one);
+                self.stuck.prepend(*one);
                 self.stuck_until = Instant::now() + FAILURE_DELAY;
                 return;
             }
