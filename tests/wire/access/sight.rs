@@ -144,6 +144,14 @@ fn statistics_and_copies_show_no_row_of_others() {
         assert_eq!(copied.lines().count(), 1, "{sql}: {copied}");
         assert!(!copied.contains("secret") && !copied.contains("claude"), "{sql}: {copied}");
     }
+    // EXPLAIN counts the rows that it hid, as everywhere in PostgreSQL, and says nothing of what is in them.
+    let plan = client
+        .query("EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM hiems.ai_usage_logs", &[])
+        .expect("a plan");
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    let plan = plan.join("\n");
+    assert!(plan.contains("Rows Removed by Filter: 1"), "{plan}");
+    assert!(!plan.contains("secret") && !plan.contains("claude"), "{plan}");
     // Asking for no row-level security gives an error and no rows.
     client.batch_execute("SET row_security = off").expect("a setting");
     for relation in REPORTS.iter().chain(&MY_VIEWS).chain(&["ai_usage_logs"]) {
