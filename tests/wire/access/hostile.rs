@@ -1,6 +1,8 @@
 //! Names and texts that try to be SQL.
 
-use hiems_tests::{Database, KEY, ResultExt};
+use std::time::Duration;
+
+use hiems_tests::{Database, KEY, ResultExt, wait_until};
 
 use super::{call, users_seen};
 
@@ -171,5 +173,67 @@ fn no_setting_of_a_session_changes_what_is_booked() {
             )
             .expect(setting);
         call(&mut client, "").expect(setting);
+    }
+}
+
+/// ALTER DATABASE reaches the gateway, too, and the database's owner need not be a superuser.
+#[test]
+fn no_setting_of_the_database_s_owner_changes_what_is_booked() {
+    let mut database = Database::without_key();
+    let (owner, role) = (database.role("owner"), database.role_with("caller"));
+    let name = database.name.clone();
+    let mut admin = database.admin();
+    admin.batch_execute(&format!("ALTER DATABASE {name} OWNER TO {owner}")).expect("an owner");
+    let mut client = database.connect(&owner);
+    for setting in [
+        format!("role = '{owner}'"),
+        "search_path = 'public'".to_owned(),
+        "DateStyle = 'German'".to_owned(),
+        "IntervalStyle = 'sql_standard'".to_owned(),
+        "TimeZone = 'Pacific/Apia'".to_owned(),
+        "bytea_output = 'escape'".to_owned(),
+        "extra_float_digits = -15".to_owned(),
+        "standard_conforming_strings = off".to_owned(),
+        "transform_null_equals = on".to_owned(),
+        "array_nulls = off".to_owned(),
+        "row_security = off".to_owned(),
+        "client_encoding = 'LATIN1'".to_owned(),
+        "synchronous_commit = off".to_owned(),
+        "default_transaction_isolation = 'serializable'".to_owned(),
+        "default_transaction_deferrable = on".to_owned(),
+        "idle_in_transaction_session_timeout = 1".to_owned(),
+        "lock_timeout = 1".to_owned(),
+    ] {
+        let set = format!("ALTER DATABASE {name} SET {setting}");
+        client.batch_execute(&set).unwrap_or_else(|error| panic!("{setting}: {error:?}"));
+    }
+    // Where the key goes, and whose claims count, is not the owner's to say.
+    for setting in ["base_url", "jwt_session_roles", "api_key_name", "master_key_file", "ca_file"] {
+        let set = format!("ALTER DATABASE {name} SET hiems.{setting} = 'x'");
+        assert_eq!(client.batch_execute(&set).sqlstate(), "42501", "{setting}");
+    }
+    admin.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
+    let mut client = database.connect(&role);
+    client.batch_execute("RESET ROLE; SET ROLE NONE; SET row_security = on").expect("oneself");
+    let mut transaction = client.transaction().expect("a transaction");
+    let id = call(&mut transaction, ", \"user\" => '\u{E5}'").expect("an answer");
+    transaction.rollback().expect("a rollback");
+    let committed = call(&mut client, "").expect("an answer");
+    // A new session of the superuser's would be the owner's, too.
+    wait_until("both calls are booked", Duration::from_secs(30), || {
+        let left = admin.query_one("SELECT count(*) FROM hiems_private.calls", &[]);
+        left.expect("the journal").get::<_, i64>(0) == 0
+    });
+    for (id, outcome) in [(&id, "rolled_back"), (&committed, "committed")] {
+        let bill = database.fake.generation(id).expect("a generation");
+        let booked = admin
+            .query_one(
+                "SELECT concat_ws(' ', cost_usd = $2::text::numeric, principal, outcome,
+                                  created_at BETWEEN now() - interval '1 hour' AND now())
+                 FROM hiems.ai_usage_logs WHERE generation_id = $1",
+                &[id, &bill.cost],
+            )
+            .expect("a row");
+        assert_eq!(booked.get::<_, String>(0), format!("t role:{role} {outcome} t"));
     }
 }
