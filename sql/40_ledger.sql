@@ -69,7 +69,7 @@ BEGIN
     RAISE EXCEPTION 'the ledger is append-only' USING
         ERRCODE = '42501',
         DETAIL = pg_catalog.format('%s on hiems.ai_usage_logs was refused.', TG_OP),
-        HINT = 'Correct a figure with a row that holds the difference (column adjusts).';
+        HINT = 'A superuser corrects a figure by a row that holds the difference (column adjusts).';
 END
 $$;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON hiems.ai_usage_logs

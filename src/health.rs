@@ -83,7 +83,11 @@ fn gateway_at_work(status: &Status) -> Finding {
 fn settings(status: &Status) -> Finding {
     match &status.settings_problem {
         None => ok("settings", "the gateway can work with them"),
-        Some(problem) => fail("settings", problem, "Set it right, and reload the configuration."),
+        Some(problem) => fail(
+            "settings",
+            problem,
+            "Set it right, and reload; if ALTER DATABASE set it, end the gateway too.",
+        ),
     }
 }
 

@@ -77,7 +77,8 @@ pub fn store(
         return Err(bad("the key cannot be used", key_source::RULE, hint));
     }
     if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) {
-        return Err(bad("the key's name cannot be used", "A name has 1 to 63 bytes.", ""));
+        let rule = "A name has 1 to 63 bytes, and no control characters.";
+        return Err(bad("the key's name cannot be used", rule, ""));
     }
     if !KINDS.contains(&kind) {
         return Err(bad(

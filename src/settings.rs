@@ -74,7 +74,7 @@ pub fn define() {
     );
     text(
         c"hiems.master_key_file",
-        c"File with the key that seals the OpenRouter keys: 64 hexadecimal digits.",
+        c"File with the master keys, a line of 64 hexadecimal digits each; the first seals.",
         c"Not set: hiems_master.key in the data directory, made when the first key is stored.",
         &MASTER_KEY_FILE,
         GucContext::Suset,

@@ -45,7 +45,7 @@ impl Keyring {
             self.open.remove(name);
             return Ok(Err(Failure::new(FailureKind::KeyMissing, "no OpenRouter key is stored")
                 .detail(format!("there is no inference key named \"{name}\""))
-                .hint("Store one: SELECT hiems.set_api_key('sk-or-...').")));
+                .hint("Store it with hiems.set_api_key(key, name), or see hiems.api_key_name.")));
         };
         if let Some((nonce, header)) = self.open.get(name)
             && *nonce == stored.sealed.nonce

@@ -53,7 +53,9 @@ async fn admit(
         Err(reason) => {
             let failure =
                 Failure::new(FailureKind::Unavailable, "the gateway's settings are wrong");
-            return refused(failure.detail(reason));
+            return refused(
+                failure.detail(reason).hint("An admin sees in hiems.health() what to do."),
+            );
         }
     };
     let charges_beyond_tokens = submit.charges_beyond_tokens;

@@ -19,7 +19,9 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1
 /// What OpenRouter says of the key of this header, within `hiems.request_timeout`.
 pub async fn run(shared: &Shared, authorization: HeaderValue) -> Result<Reply, Failure> {
     let openrouter = shared.openrouter().map_err(|reason| {
-        Failure::new(FailureKind::Unavailable, "the gateway's settings are wrong").detail(reason)
+        Failure::new(FailureKind::Unavailable, "the gateway's settings are wrong")
+            .detail(reason)
+            .hint("An admin sees in hiems.health() what to do.")
     })?;
     let attempts = async {
         for pause in PAUSES {

@@ -46,7 +46,7 @@ async fn key(source: KeySource, body: Zeroizing<Vec<u8>>) -> Result<SecretString
         }
     };
     read.map_err(|why| {
-        Failure::new(FailureKind::InvalidRequest, "there is no key where it was said to be")
+        Failure::new(FailureKind::InvalidRequest, "no key can be read where it was said to be")
             .detail(why)
     })
 }
