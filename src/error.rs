@@ -232,7 +232,7 @@ impl Error {
                 "Dump what has to stay; then a superuser says SET hiems.allow_drop = on."
             }
             Error::NoSuchAnswer(_) => {
-                "Answers that their callers do not have are kept for hiems.answer_retention."
+                "It may still be on its way: see hiems.calls. Such answers are kept for hiems.answer_retention."
             }
             Error::NoSuchKey(_) => "Store one with hiems.set_api_key().",
             Error::MissingPrivilege(_) => "Have a superuser do it, or bind the key: $1.",
