@@ -115,6 +115,17 @@ impl<'c> Database<'c> {
         role
     }
 
+    /// What an owner may do by hand, or by a recipe that opens a whole schema.
+    pub fn open_by_hand(&self, role: &str) {
+        self.admin()
+            .batch_execute(&format!(
+                "GRANT USAGE ON SCHEMA hiems TO {role};
+                 GRANT ALL ON ALL TABLES IN SCHEMA hiems TO {role};
+                 GRANT ALL ON ALL ROUTINES IN SCHEMA hiems TO {role}"
+            ))
+            .expect("grants");
+    }
+
     /// One text out of one row, read as the superuser.
     pub fn text(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Option<String> {
         self.admin().query_one(sql, parameters).expect(sql).get(0)

@@ -305,12 +305,17 @@ fn rewriting_the_tables_under_load_loses_nothing() {
                 "REINDEX TABLE hiems.ai_usage_logs",
                 "REINDEX TABLE hiems_private.calls",
                 "CLUSTER hiems.ai_usage_logs USING ai_usage_logs_created_at",
-                "BEGIN; LOCK TABLE hiems_private.calls; SELECT pg_sleep(0.4); COMMIT",
-                "BEGIN; LOCK TABLE hiems.ai_usage_logs; SELECT pg_sleep(0.4); COMMIT",
             ] {
-                for part in sql.split("; ") {
-                    admin.batch_execute(part).expect(sql);
-                }
+                admin.batch_execute(sql).expect(sql);
+            }
+            for table in [JOURNAL, LEDGER] {
+                let held = lock(database.admin(), table);
+                let before = database.fake.requests().len();
+                wait_until("calls go on behind the lock", SOON, || {
+                    database.fake.requests().len() >= before + 40
+                        || callers.iter().all(|caller| caller.is_finished())
+                });
+                drop(held);
             }
         }
         let longest = callers.into_iter().map(|c| c.join().expect("every call was answered")).max();

@@ -16,14 +16,12 @@ fn with_careless_grants() -> (Database<'static>, String, Client) {
     let (mut database, _) = with_two_rows();
     let role = database.role("careless");
     let name = &database.name;
+    database.open_by_hand(&role);
     let alone = PARAMETER.lock();
     database
         .admin()
         .batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA hiems TO {role};
-             GRANT ALL ON ALL TABLES IN SCHEMA hiems TO {role};
-             GRANT ALL ON ALL ROUTINES IN SCHEMA hiems TO {role};
-             GRANT CREATE, TEMPORARY ON DATABASE {name} TO {role};
+            "GRANT CREATE, TEMPORARY ON DATABASE {name} TO {role};
              -- Supabase lets its role postgres set this one, which is no superuser.
              GRANT SET ON PARAMETER session_replication_role TO {role}"
         ))

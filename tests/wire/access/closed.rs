@@ -32,13 +32,7 @@ fn grants_by_hand_let_nobody_call() {
     let (mut database, _) = with_two_rows();
     let careless = database.role("careless");
     let mut admin = database.admin();
-    admin
-        .batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA hiems TO {careless};
-             GRANT ALL ON ALL TABLES IN SCHEMA hiems TO {careless};
-             GRANT ALL ON ALL ROUTINES IN SCHEMA hiems TO {careless}"
-        ))
-        .expect("grants");
+    database.open_by_hand(&careless);
     let mut client = database.connect(&careless);
     for sql in calls_of_functions(&mut admin, &["hiems"], HARMLESS) {
         assert_eq!(client.query(sql.as_str(), &[]).sqlstate(), "42501", "{sql}");
@@ -53,14 +47,7 @@ fn grants_by_hand_let_nobody_call() {
 fn grants_by_hand_show_no_rows() {
     let (mut database, _) = with_two_rows();
     let careless = database.role("careless");
-    database
-        .admin()
-        .batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA hiems TO {careless};
-             GRANT ALL ON ALL TABLES IN SCHEMA hiems TO {careless};
-             GRANT ALL ON ALL ROUTINES IN SCHEMA hiems TO {careless}"
-        ))
-        .expect("grants");
+    database.open_by_hand(&careless);
     let mut client = database.connect(&careless);
     // Row-level security hides the rows; it raises nothing, since an error in a policy stops Supabase
     // Realtime for everybody.
@@ -80,13 +67,7 @@ fn grants_by_hand_show_no_rows() {
 fn grants_by_hand_change_no_row() {
     let (mut database, _) = with_two_rows();
     let careless = database.role("careless");
-    database
-        .admin()
-        .batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA hiems TO {careless};
-             GRANT ALL ON ALL TABLES IN SCHEMA hiems TO {careless}"
-        ))
-        .expect("grants");
+    database.open_by_hand(&careless);
     let mut client = database.connect(&careless);
     let row = "gen_random_uuid(), now(), now(), 0, 'billed', 'committed', 1, false, '3', 'p', 1";
     let insert = format!(
@@ -164,14 +145,11 @@ fn nobody_puts_a_trigger_or_a_rule_on_the_ledger() {
     let (mut database, mut caller) = with_two_rows();
     let careless = database.role("careless");
     let name = &database.name;
-    database
-        .admin()
-        .batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA hiems TO {careless};
-             GRANT ALL ON ALL TABLES IN SCHEMA hiems TO {careless};
-             GRANT CREATE ON DATABASE {name} TO {careless}"
-        ))
-        .expect("grants");
+    database.open_by_hand(&careless);
+    let mut admin = database.admin();
+    admin
+        .batch_execute(&format!("GRANT CREATE ON DATABASE {name} TO {careless}"))
+        .expect("a grant");
     let mut client = database.connect(&careless);
     client
         .batch_execute(&format!(

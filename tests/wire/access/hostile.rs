@@ -215,6 +215,10 @@ fn no_setting_of_the_database_s_owner_changes_what_is_booked() {
     admin.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     let mut client = database.connect(&role);
     client.batch_execute("RESET ROLE; SET ROLE NONE; SET row_security = on").expect("oneself");
+    // This session would be ended, too, by what the owner says of idle transactions.
+    client
+        .batch_execute("SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 0")
+        .expect("time to think");
     let mut transaction = client.transaction().expect("a transaction");
     let id = call(&mut transaction, ", \"user\" => '\u{E5}'").expect("an answer");
     transaction.rollback().expect("a rollback");

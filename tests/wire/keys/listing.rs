@@ -72,14 +72,7 @@ fn nobody_else_sees_a_row() {
         assert!(rows.is_empty(), "{level}");
     }
     let careless = database.role("careless");
-    database
-        .admin()
-        .batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA hiems TO {careless};
-             GRANT ALL ON ALL TABLES IN SCHEMA hiems TO {careless};
-             GRANT ALL ON ALL ROUTINES IN SCHEMA hiems TO {careless}"
-        ))
-        .expect("grants");
+    database.open_by_hand(&careless);
     assert!(names(&mut database.connect(&careless)).is_empty());
     assert_eq!(names(&mut database.admin()), ["default"]);
 }

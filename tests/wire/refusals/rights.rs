@@ -9,18 +9,6 @@ const CALLS: [&str; 2] = [
     "SELECT hiems.complete('hello', 'openai/gpt-4o-mini')",
 ];
 
-/// What an owner may do by hand, or by a recipe that opens a whole schema.
-fn open_by_hand(database: &Database, role: &str) {
-    database
-        .admin()
-        .batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA hiems TO {role};
-             GRANT ALL ON ALL TABLES IN SCHEMA hiems TO {role};
-             GRANT ALL ON ALL ROUTINES IN SCHEMA hiems TO {role}"
-        ))
-        .expect("grants");
-}
-
 #[test]
 fn a_role_without_a_level_may_not_call() {
     let mut database = Database::new();
@@ -29,7 +17,7 @@ fn a_role_without_a_level_may_not_call() {
     for call in CALLS {
         assert_eq!(client.query_one(call, &[]).sqlstate(), "42501", "{call}");
     }
-    open_by_hand(&database, &role);
+    database.open_by_hand(&role);
     for call in CALLS {
         let refusal = client.query_one(call, &[]).refusal();
         assert_eq!(refusal.sqlstate, "42501", "{call}");
@@ -47,7 +35,7 @@ fn a_reader_may_call_nothing() {
     for call in CALLS {
         assert_eq!(client.query_one(call, &[]).sqlstate(), "42501", "{call}");
     }
-    open_by_hand(&database, &role);
+    database.open_by_hand(&role);
     for call in CALLS {
         let refusal = client.query_one(call, &[]).refusal();
         assert_eq!(refusal.sqlstate, "42501", "{call}");
@@ -68,7 +56,7 @@ fn a_level_that_was_taken_away_counts_no_more() {
         .expect("revoked")
         .get(0);
     assert!(taken);
-    open_by_hand(&database, &role);
+    database.open_by_hand(&role);
     for call in CALLS {
         assert_eq!(client.query_one(call, &[]).sqlstate(), "42501", "{call}");
     }
