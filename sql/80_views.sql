@@ -145,20 +145,21 @@ WHERE principal = (SELECT hiems.current_principal())
 GROUP BY 1;
 
 -- What is on its way: each caller sees its own calls, a reader all. The rights on the table beneath are
--- in src/access.rs.
+-- in src/access.rs. What is in the ledger is no longer on its way, though the sweep forgets it later.
 CREATE VIEW hiems.calls WITH (security_invoker = true) AS
-SELECT id,
-       state,
-       created_at,
-       clock_timestamp() - created_at                           AS age,
-       settled_at,
-       entry ->> 'model_requested'                              AS model_requested,
-       entry ->> 'user_id'                                      AS user_id,
-       entry ->> 'use_case'                                     AS use_case,
-       entry ->> 'session_id'                                   AS session_id,
-       (entry ->> 'attempts')::integer                          AS attempts,
-       generation_id,
-       (entry ->> 'cost_usd')::numeric                          AS cost_usd,
-       caller_gone,
-       principal
-FROM hiems_private.calls;
+SELECT c.id,
+       c.state,
+       c.created_at,
+       clock_timestamp() - c.created_at                          AS age,
+       c.settled_at,
+       c.entry ->> 'model_requested'                              AS model_requested,
+       c.entry ->> 'user_id'                                      AS user_id,
+       c.entry ->> 'use_case'                                     AS use_case,
+       c.entry ->> 'session_id'                                   AS session_id,
+       (c.entry ->> 'attempts')::integer                          AS attempts,
+       c.generation_id,
+       (c.entry ->> 'cost_usd')::numeric                          AS cost_usd,
+       c.caller_gone,
+       c.principal
+FROM hiems_private.calls AS c
+WHERE NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = c.id);

@@ -9,7 +9,7 @@ COMMENT ON FUNCTION hiems.submit_prompt(text, jsonb, text, text, text, jsonb, js
 model: such as ''openai/gpt-4o-mini''; NULL: hiems.default_model.
 messages: a JSON array of {"role", "content"} objects; roles system, developer, user, assistant, tool. A JSON string that holds the array will do.
 "user" (quoted: unquoted it is the role''s name): for whom; NULL: the token''s subject, else the role.
-use_case: what for; NULL: hiems.use_case. session_id: groups calls, at OpenRouter too. metadata: kept with the row, not sent. Texts have at most 512 octets each, metadata 64 kB.
+use_case: what for; NULL: hiems.use_case. session_id: groups calls, at OpenRouter too. metadata: kept with the row, not sent. Texts have at most 512 octets each (session_id 256 characters, as OpenRouter takes them), metadata 64 kB.
 options: every other field of the request, such as {"temperature": 0.2, "max_completion_tokens": 500}; not model, messages, user, session_id, stream, stream_options, usage, or credentials.
 idempotency_key: not supported yet.
 Errors: 22023 bad argument, or refused by OpenRouter (400); 42501 no level caller, another''s "user", or in an index or materialized view; 25006 read-only transaction; 0A000 standby, parallel query, idempotency_key, or not READ COMMITTED in a token''s session; 55000 a trigger of somebody else''s on the ledger; 57014 cancelled; PT402 credits, PT403 not allowed, PT404 not found, PT408 no answer in time, PT413 too large (hiems.max_request_bytes), PT422 cannot be processed, PT429 too many, or hiems.max_in_flight is reached (seconds to wait in DETAIL), PT502 OpenRouter or the provider failed, or the outcome is not known, PT503 no key, key refused, or nothing available, no free worker slot; XX000 a defect. A 429 or 503 that came before anything was billed is tried again first (hiems.max_attempts). After sending, DETAIL names the call''s id, but for 57014, which is PostgreSQL''s own.
@@ -41,7 +41,7 @@ COMMENT ON FUNCTION hiems.raw_answer(uuid) IS
 'The answer to one of the caller''s own calls (its id), as it came from OpenRouter; kept for hiems.answer_retention where it was changed to fit jsonb, cannot be read, or came after its caller had gone. NULL for NULL. Errors: 42501 no level caller; PT404 there is none, or it is another''s.';
 
 COMMENT ON FUNCTION hiems.health() IS
-'Whether hiems is well: a row per check with its name, status (ok, warn, fail), what was found, and what to do (hint; NULL: nothing). Checks: gateway, settings, versions, api_keys, master_key, unsettled_calls, pending_spend, clock, notify_queue, guards, preload. Starts the gateway where none is up. Errors: 42501 no level admin.';
+'Whether hiems is well: a row per check with its name, status (ok, warn, fail), what was found, and what to do (hint; NULL: nothing). Checks: gateway, settings, openrouter, versions, api_keys, master_key, unsettled_calls, pending_spend, clock, notify_queue, guards, preload. Starts the gateway where none is up. Errors: 42501 no level admin.';
 
 COMMENT ON FUNCTION hiems.grant_access(text, text) IS
 'Gives a level to a database role, and the privileges to reach hiems. level: caller (may call, sees its own rows), reader (sees all figures), admin (both, and keys, levels, rates), service (a caller that may name any "user"). Idempotent. Errors: 42501 no level admin; 22023 unknown role or level.';

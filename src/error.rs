@@ -211,9 +211,10 @@ impl Error {
                 return Some(hint.clone()).filter(|h| !h.is_empty());
             }
             Error::Call { failure, .. } => return failure.hint.clone(),
-            Error::MissingLevel { level, .. } => {
+            Error::MissingLevel { level, role } => {
+                let role = pgrx::spi::quote_literal(role);
                 return Some(format!(
-                    "An admin can give it: SELECT hiems.grant_access('role', '{level}')."
+                    "An admin can give it: SELECT hiems.grant_access({role}, '{level}')."
                 ));
             }
             Error::RequestTooLarge { .. } => "A superuser can raise hiems.max_request_bytes.",

@@ -52,6 +52,7 @@ pub fn check() -> Result<Vec<Finding>, Error> {
     };
     if let Some(status) = &status {
         findings.push(settings(status));
+        findings.push(openrouter(status));
     }
     findings.push(versions(status.as_ref())?);
     findings.push(keys()?);
@@ -88,6 +89,17 @@ fn settings(status: &Status) -> Finding {
             problem,
             "Set it right, and reload; if ALTER DATABASE set it, end the gateway too.",
         ),
+    }
+}
+
+fn openrouter(status: &Status) -> Finding {
+    match &status.last_contact {
+        None => ok("openrouter", "not called by this gateway yet"),
+        Some(Ok(())) => ok("openrouter", "reached by the last call"),
+        Some(Err(what)) => {
+            let hint = "Look at hiems.base_url, hiems.ca_file, the name service and the firewall.";
+            fail("openrouter", format!("not reached by the last call: {what}"), hint)
+        }
     }
 }
 
@@ -167,7 +179,8 @@ const PENDING: &str = "
                            || ' of unknown cost', '')
                || ', the oldest since ' || max(date_trunc('second', clock_timestamp() - settled_at)),
            max(clock_timestamp() - settled_at) > interval '1 hour'
-    FROM hiems_private.calls WHERE state <> 'sent'
+    FROM hiems_private.calls AS c
+    WHERE state <> 'sent' AND NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = c.id)
     HAVING count(*) > 0";
 
 fn pending() -> Result<Finding, Error> {

@@ -11,6 +11,9 @@ const SET: &str = "
     ON CONFLICT (currency, rate_date) DO UPDATE
     SET sek_per_unit = excluded.sek_per_unit, source = excluded.source, stored_at = now()";
 
+/// The longest name of a source, in octets.
+const MAX_SOURCE: usize = 512;
+
 /// True once this transaction may read the rates: nobody's lock is in the way.
 pub fn try_lock() -> bool {
     lock::try_lock_for_reading(c"hiems_private", c"exchange_rates")
@@ -36,6 +39,12 @@ pub fn set(
             format!("\"{currency}\" is not three upper-case letters."),
         ));
     }
+    if currency == "SEK" {
+        return Err(bad("a krona is a krona", "SEK per 1 SEK is 1.".to_owned()));
+    }
+    if date.is_infinity() || date.is_neg_infinity() {
+        return Err(bad("the day is not a day", format!("A rate is of a day, not of {date}.")));
+    }
     // NaN sorts above every number, so it fails here as infinity does.
     let too_large = AnyNumeric::from(1_000_000_000_i64);
     if sek_per_unit <= AnyNumeric::from(0_i64) || sek_per_unit >= too_large {
@@ -46,6 +55,11 @@ pub fn set(
     }
     if source.trim().is_empty() {
         return Err(bad("the source is empty", "A rate says where it comes from.".to_owned()));
+    }
+    // It goes into each ledger row that the rate applies to.
+    if source.len() > MAX_SOURCE {
+        let detail = format!("It has {} octets, and may have {MAX_SOURCE}.", source.len());
+        return Err(bad("the source is too long", detail));
     }
     let arguments = [currency.into(), date.into(), sek_per_unit.into(), source.into()];
     Ok(spi::execute(SET, &arguments)?)

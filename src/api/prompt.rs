@@ -73,6 +73,8 @@ struct Prompt {
 /// Texts that go into the journal and the ledger with each call, and how many octets they may have.
 const MAX_LABEL: usize = 512;
 const MAX_METADATA: usize = 64 * 1024;
+/// In characters.
+const MAX_SESSION_ID: usize = 256;
 
 impl Prompt {
     fn check_lengths(
@@ -86,7 +88,6 @@ impl Prompt {
             ("the user", Some(caller.user_id.as_str()), MAX_LABEL),
             ("the token's subject", Some(caller.principal.as_str()), MAX_LABEL),
             ("use_case", use_case, MAX_LABEL),
-            ("session_id", self.session_id.as_deref(), MAX_LABEL),
             ("metadata", self.metadata.as_deref(), MAX_METADATA),
         ];
         for (name, text, limit) in labels {
@@ -98,6 +99,17 @@ impl Prompt {
                     hint: String::new(),
                 });
             }
+        }
+        // OpenRouter's own limit: https://openrouter.ai/docs/api-reference, session_id.
+        let characters = self.session_id.as_ref().map_or(0, |text| text.chars().count());
+        if characters > MAX_SESSION_ID {
+            return Err(Error::InvalidArgument {
+                message: "session_id is too long".to_owned(),
+                detail: format!(
+                    "It has {characters} characters, and OpenRouter takes {MAX_SESSION_ID}."
+                ),
+                hint: String::new(),
+            });
         }
         Ok(())
     }

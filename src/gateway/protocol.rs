@@ -186,6 +186,8 @@ pub struct Status {
     pub master_key_problem: Option<String>,
     /// OpenRouter's clock less this one's, at the last answer; None: there was none yet.
     pub clock_skew_seconds: Option<i64>,
+    /// How the last attempt to reach OpenRouter went: None where there was none yet, else what was wrong.
+    pub last_contact: Option<Result<(), String>>,
 }
 
 /// A key as it is stored.

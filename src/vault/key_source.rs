@@ -13,11 +13,13 @@ use super::secret_file;
 pub const PREFIXES: [&str; 2] = ["HIEMS_", "OPENROUTER_"];
 
 /// What a key must be.
-pub const RULE: &str = "A key is 8 to 1,000 visible ASCII characters without spaces.";
+pub const RULE: &str = "A key is 8 to 1,000 visible ASCII characters, without spaces and quotes.";
 
 /// True if `key` can be one.
 pub fn is_usable(key: &str) -> bool {
-    (8..=1_000).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+    // Quotes are those of a statement, which \\bind and a file pass on.
+    let fits = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'\'' | b'"');
+    (8..=1_000).contains(&key.len()) && key.bytes().all(fits)
 }
 
 /// True if a variable of that name may be read.
@@ -75,7 +77,15 @@ mod tests {
     #[test]
     fn keys_are_looked_at() {
         assert!(is_usable("sk-or-v1-abc"));
-        for bad in ["", "short", "two words here", "line\nbreak", "sk-or-v1-\u{E5}"] {
+        for bad in [
+            "",
+            "'sk-or-v1-abc'",
+            "\"sk-or-v1-abc\"",
+            "short",
+            "two words here",
+            "line\nbreak",
+            "sk-or-v1-\u{E5}",
+        ] {
             assert!(!is_usable(bad), "{bad}");
         }
         assert!(!is_usable(&"k".repeat(1_001)));

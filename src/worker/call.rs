@@ -134,8 +134,10 @@ impl Sending {
             })
             .await;
         if let Err(HttpError::NotSent(what)) = http {
+            self.shared.set_last_contact(Err(what.clone()));
             return Err(what);
         }
+        self.shared.set_last_contact(Ok(()));
         if let Ok(answer) = &mut http {
             let key = SecretSlice::from(self.authorization.as_bytes().to_vec());
             blot::blot_out(&mut answer.body, &key);

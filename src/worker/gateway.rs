@@ -2,6 +2,7 @@
 //! callers left, and leaves when there is nothing to do.
 
 mod commit;
+mod recover;
 mod sweep;
 
 use std::collections::HashSet;
@@ -173,6 +174,7 @@ impl Gateway {
             master_key_is_default: self.settings.master_key_file.is_none(),
             master_key_problem: self.keyring.problem(keys),
             clock_skew_seconds: self.shared.clock_skew(),
+            last_contact: self.shared.last_contact(),
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Shared {
     connections: AtomicUsize,
     /// OpenRouter's clock less this one's, in seconds, at the last answer.
     clock_skew: AtomicI64,
+    /// How the last attempt to reach it went.
+    last_contact: Mutex<Option<Result<(), String>>>,
     /// True once the gateway leaves.
     leaving: watch::Receiver<bool>,
 }
@@ -39,6 +41,7 @@ impl Shared {
             outbox,
             leaving,
             clock_skew: AtomicI64::new(i64::MIN),
+            last_contact: Mutex::default(),
             openrouter: RwLock::new(openrouter),
             open: Mutex::default(),
             connections: AtomicUsize::new(0),
@@ -73,6 +76,16 @@ impl Shared {
     /// Takes note of OpenRouter's clock.
     pub fn set_clock_skew(&self, seconds: i64) {
         self.clock_skew.store(seconds, Ordering::Release);
+    }
+
+    /// Takes note of whether OpenRouter could be reached.
+    pub fn set_last_contact(&self, contact: Result<(), String>) {
+        *self.last_contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(contact);
+    }
+
+    /// How the last attempt to reach OpenRouter went; None before the first.
+    pub fn last_contact(&self) -> Option<Result<(), String>> {
+        self.last_contact.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// OpenRouter's clock less this one's, in seconds; None before the first answer.

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use pgrx::warning;
+use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -25,6 +25,41 @@ pub enum Record {
     Deferred(Uuid, u64),
     CallerGone(Uuid),
     Unsent(Uuid),
+}
+
+impl Record {
+    /// Writes it to the journal, in the current transaction.
+    pub fn write(&self, system_identifier: i64, time_zone: &str) -> SpiResult<()> {
+        match self {
+            Record::Intent(intent) => journal::insert(&[intent], system_identifier),
+            Record::Generation(call, id) => journal::set_generations(&[(*call, id.clone())]),
+            Record::Deferred(call, xid) => journal::defer(&[(*call, *xid)]),
+            Record::CallerGone(call) => journal::callers_gone(&[*call]),
+            Record::Unsent(call) => journal::forget(&[*call]),
+            Record::Ended(state, entry) => {
+                journal::settle(&[(*state, entry)], time_zone).map(|_| ())
+            }
+        }
+    }
+
+    /// Of which call it tells.
+    pub fn call(&self) -> Uuid {
+        match self {
+            Record::Intent(intent) => intent.id,
+            Record::Ended(_, entry) => entry.id,
+            Record::Generation(call, _)
+            | Record::Deferred(call, _)
+            | Record::CallerGone(call)
+            | Record::Unsent(call) => *call,
+        }
+    }
+}
+
+/// A line of the file.
+pub struct Line {
+    pub text: Vec<u8>,
+    /// None where it cannot be read: one that was cut off was never reported as written.
+    pub record: Option<Record>,
 }
 
 /// The file: in the data directory, beside the tables that it stands in for.
@@ -64,34 +99,28 @@ impl Spill {
         if is_new { sync_folder() } else { Ok(()) }
     }
 
-    /// Writes what an earlier gateway left to the journal, in the current transaction.
-    pub fn replay(&self, system_identifier: i64, time_zone: &str) -> Result<(), Aborted> {
+    /// What an earlier gateway left, in its order.
+    pub fn inherited(&self) -> Result<Vec<Line>, Aborted> {
         let file = match File::open(&self.inherited) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(|error| self.unreadable(&error))?,
         };
-        for line in BufReader::new(file).split(b'\n') {
-            let line = line.map_err(|error| self.unreadable(&error))?;
-            // A line that was cut off by a crash was never reported as written.
-            if line.is_empty() {
-                continue;
-            }
-            let Ok(record) = serde_json::from_slice(&line) else {
-                warning!("{}: a line cannot be read, and is left out", self.inherited.display());
-                continue;
-            };
-            match record {
-                Record::Intent(intent) => journal::insert(&[&intent], system_identifier)?,
-                Record::Generation(call, id) => journal::set_generations(&[(call, id)])?,
-                Record::Deferred(call, xid) => journal::defer(&[(call, xid)])?,
-                Record::CallerGone(call) => journal::callers_gone(&[call])?,
-                Record::Unsent(call) => journal::forget(&[call])?,
-                Record::Ended(state, entry) => {
-                    journal::settle(&[(state, &entry)], time_zone)?;
-                }
-            }
+        let lines = BufReader::new(file).split(b'\n').map(|line| {
+            let text = line.map_err(|error| self.unreadable(&error))?;
+            let record = serde_json::from_slice(&text).ok();
+            Ok(Line { text, record })
+        });
+        let is_there = |line: &Result<Line, Aborted>| !matches!(line, Ok(l) if l.text.is_empty());
+        lines.filter(is_there).collect()
+    }
+
+    /// Puts lines that cannot be written to the journal into a file of their own, for the operator.
+    pub fn set_aside(&self, lines: &[&Line]) -> io::Result<()> {
+        let path = self.own.with_added_extension("failed");
+        for line in lines {
+            append(&path, &[&line.text[..], b"\n"].concat())?;
         }
-        Ok(())
+        sync_folder()
     }
 
     /// Forgets what was replayed, once that is committed.

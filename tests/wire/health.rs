@@ -46,6 +46,7 @@ fn a_database_that_is_well_says_so() {
             "guards ok",
             "master_key warn",
             "notify_queue ok",
+            "openrouter ok",
             "pending_spend ok",
             "preload ok",
             "settings ok",
@@ -71,7 +72,7 @@ fn it_is_for_admins() {
         assert_eq!(read.sqlstate(), "42501", "{level}");
     }
     let role = database.role_with("admin");
-    assert_eq!(health(&mut database.connect(&role)).len(), 11);
+    assert_eq!(health(&mut database.connect(&role)).len(), 12);
 }
 
 #[test]
@@ -174,6 +175,21 @@ fn a_clock_that_is_wrong_is_noticed() {
         )
         .expect("a row of tomorrow");
     assert_found(&mut client, "clock", "warn", "the clock has gone back");
+}
+
+#[test]
+fn an_openrouter_that_was_not_reached_is_a_failure() {
+    let database = Database::without_key();
+    // Nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = port.local_addr().expect("an address");
+    drop(port);
+    database.set("hiems.base_url", &format!("http://{address}/api/v1"));
+    let mut client = database.admin();
+    client.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
+    assert!(health(&mut client)["openrouter"].1.contains("not called"));
+    assert_eq!(call(&mut client, "{}").sqlstate(), "PT503");
+    assert_found(&mut client, "openrouter", "fail", "not reached by the last call");
 }
 
 #[test]

@@ -42,6 +42,10 @@ fn what_is_no_rate_is_refused() {
         "'USD', 1000000000, '2026-11-24', 'x'",
         "'USD', 10.45, '2026-11-24', ''",
         "'USD', 10.45, '2026-11-24', '  '",
+        "'USD', 10.45, '2026-11-24', repeat('x', 513)",
+        "'USD', 10.45, 'infinity', 'x'",
+        "'USD', 10.45, '-infinity', 'x'",
+        "'SEK', 1, '2026-11-24', 'x'",
     ];
     for arguments in cases {
         let refusal = client

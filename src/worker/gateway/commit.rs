@@ -8,7 +8,6 @@ use super::Gateway;
 use crate::pg::xact::{self, Aborted};
 use crate::settings;
 use crate::worker::batch::{Batch, Committed, Conditions};
-use crate::worker::journal;
 
 /// How long a generation's id may wait for a commit that goes anyway.
 pub(super) const GENERATION_DELAY: Duration = Duration::from_millis(10);
@@ -36,25 +35,6 @@ macro_rules! conditions {
 }
 
 impl Gateway {
-    /// Writes what an earlier gateway left to the journal, before anything else is written there.
-    pub(super) fn recover(&mut self) -> Result<(), Aborted> {
-        if self.recovered {
-            return Ok(());
-        }
-        let (spill, system) = (&self.spill, self.system_identifier);
-        let time_zone = settings::reporting_time_zone();
-        xact::transaction(|| {
-            if !journal::try_lock() {
-                return Err(Aborted::by_lock());
-            }
-            spill.replay(system, &time_zone)?;
-            Ok(journal::recover()?)
-        })?;
-        self.spill.forget_inherited();
-        self.recovered = true;
-        Ok(())
-    }
-
     /// Commits the batch if it is due; what cannot be committed stays for the next time.
     pub(super) fn commit(&mut self) {
         let now = Instant::now();

@@ -58,6 +58,50 @@ fn a_spilled_call_that_cannot_be_written_costs_no_other_its_figures() {
     assert_eq!(outcomes, vec![("rolled_back".to_owned(), "billed".to_owned()); 3]);
 }
 
+// The next gateway starts, whatever it finds.
+#[test]
+fn what_cannot_be_replayed_is_set_aside_with_all_of_its_call() {
+    const CALL: &str = "SELECT hiems.complete('hello', 'openai/gpt-4o-mini', use_case => $1)";
+    let database = Database::new();
+    let mut client = impatient(&database);
+    let holder = lock(database.admin(), JOURNAL);
+    for use_case in ["good", "poison", "good"] {
+        client.batch_execute("BEGIN").expect("a begin");
+        client.query_one(CALL, &[&use_case]).expect("an answer");
+        client.batch_execute("ROLLBACK").expect("a rollback");
+    }
+    let gateway = database.gateways()[0];
+    let mut admin = database.admin();
+    admin.execute("SELECT pg_terminate_backend($1)", &[&gateway]).expect("a signal");
+    wait_until("the gateway has left", SOON, || !database.gateways().contains(&gateway));
+    drop(holder);
+    admin
+        .batch_execute(
+            "ALTER TABLE hiems_private.calls ADD CONSTRAINT antidote
+                 CHECK (entry ->> 'use_case' IS DISTINCT FROM 'poison')",
+        )
+        .expect("a constraint");
+    call(&mut client, "{}").expect("an answer: the gateway has started");
+    wait_until("what can be booked is booked", SOON, || database.count(LEDGER) == 3);
+    let bill = database.fake.bill();
+    let rows = database.ledger();
+    for (row, (outcome, generation)) in
+        rows.iter().zip([("rolled_back", 0), ("rolled_back", 2), ("committed", 3)])
+    {
+        assert_eq!(row["outcome"], outcome);
+        assert_eq!(row["cost_usd"].to_string(), bill[generation].cost);
+    }
+    // What it cost is not thrown away.
+    let oid = "SELECT oid::text FROM pg_database WHERE datname = current_database()";
+    let oid = database.text(oid, &[]).expect("an OID");
+    let left = spills(&hiems_tests::cluster().data(), &oid);
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].to_string_lossy().ends_with(".failed"), "{left:?}");
+    let failed = std::fs::read_to_string(&left[0]).expect("the failed lines");
+    assert!(failed.contains(&bill[1].id) && failed.contains("\"Intent\""), "{failed}");
+    assert!(!failed.contains(&bill[0].id) && !failed.contains(&bill[2].id), "{failed}");
+}
+
 #[test]
 fn what_a_caller_did_behind_a_lock_reaches_the_next_gateway() {
     let database = Database::new();

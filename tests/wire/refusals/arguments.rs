@@ -131,6 +131,35 @@ fn options_do_not_set_what_is_not_the_callers() {
     assert_untouched(&database);
 }
 
+/// What goes into the journal and the ledger with each call is bounded; a session's id as OpenRouter takes it.
+#[test]
+fn labels_have_their_lengths() {
+    let database = Database::new();
+    let mut client = database.admin();
+    let sql = |argument: &str| {
+        format!(
+            "SELECT hiems.submit_prompt($2, $3::text::jsonb, {argument} => repeat('\u{e5}', $1))::text"
+        )
+    };
+    for (argument, longest) in [("\"user\"", 256), ("use_case", 256), ("session_id", 256)] {
+        client.query_one(&sql(argument), &[&longest, &MODEL, &HELLO]).expect(argument);
+        let refusal = client.query_one(&sql(argument), &[&(longest + 1), &MODEL, &HELLO]).refusal();
+        assert_eq!(refusal.sqlstate, "22023", "{argument}");
+        assert!(refusal.message.ends_with("is too long"), "{refusal:?}");
+    }
+    // In octets one more would do; OpenRouter counts characters.
+    let ascii =
+        "SELECT hiems.submit_prompt($1, $2::text::jsonb, session_id => repeat('x', 257))::text";
+    let refusal = client.query_one(ascii, &[&MODEL, &HELLO]).refusal();
+    assert!(refusal.detail.contains("257 characters, and OpenRouter takes 256"), "{refusal:?}");
+    let metadata = "SELECT hiems.submit_prompt($1, $2::text::jsonb,
+                        metadata => jsonb_build_object('k', repeat('x', 65536)))::text";
+    assert_eq!(client.query_one(metadata, &[&MODEL, &HELLO]).sqlstate(), "22023");
+    let model = "SELECT hiems.complete('hello', repeat('x', 513))";
+    assert_eq!(client.query_one(model, &[]).sqlstate(), "22023");
+    assert_eq!(database.fake.requests().len(), 3);
+}
+
 #[test]
 fn a_prompt_is_needed() {
     let database = Database::new();

@@ -48,7 +48,9 @@ fn each_sees_its_own_calls_on_their_way_and_a_reader_all() {
         Some("sent openai/gpt-4o-mini 1 t f f, answered openai/gpt-4o-mini 1 t 0.0125 f t")
     );
 
+    // In the ledger it is not on its way any more, though the gateway forgets it later.
     session.batch_execute("COMMIT").expect("a commit");
+    assert_eq!(seen(&database, &bob), []);
     let mut admin = database.admin();
     wait_until("the call is no longer on its way", Duration::from_secs(30), || {
         admin.query_one("SELECT count(*) = 1 FROM hiems.calls", &[]).is_ok_and(|row| row.get(0))
