@@ -2,7 +2,9 @@
 -- there. Written by the gateway only (src/worker/journal.rs), in transactions of its own.
 CREATE TABLE hiems_private.calls (
     id                uuid PRIMARY KEY,
-    state             text NOT NULL CHECK (state IN ('sent', 'answered', 'failed', 'unknown')),
+    -- 'booked': it is in the ledger, and its generation is still to be looked up.
+    state             text NOT NULL
+        CHECK (state IN ('sent', 'answered', 'failed', 'unknown', 'booked')),
     created_at        timestamptz NOT NULL,
     settled_at        timestamptz,
     -- The caller's top-level transaction and the cluster it ran in: the row is booked by the
@@ -15,6 +17,8 @@ CREATE TABLE hiems_private.calls (
     -- that it ran in.
     deferred_xid      xid8,
     generation_id     text,
+    -- True where OpenRouter's own record of the generation has yet to say what it cost.
+    look_up           boolean NOT NULL DEFAULT false,
     principal         text NOT NULL,
     -- The ledger row to be, as far as it is known.
     entry             jsonb NOT NULL

@@ -49,6 +49,10 @@ CREATE TABLE hiems.ai_usage_logs (
 CREATE INDEX ai_usage_logs_created_at ON hiems.ai_usage_logs (created_at);
 CREATE INDEX ai_usage_logs_principal ON hiems.ai_usage_logs (principal, created_at);
 CREATE INDEX ai_usage_logs_booked_xid ON hiems.ai_usage_logs (booked_xid);
+CREATE INDEX ai_usage_logs_adjusts ON hiems.ai_usage_logs (adjusts) WHERE adjusts IS NOT NULL;
+-- What hiems.settle_now() asks for.
+CREATE INDEX ai_usage_logs_unknown ON hiems.ai_usage_logs (generation_id)
+    WHERE cost_source = 'unknown' AND generation_id IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('hiems.ai_usage_logs', '');
 
 -- booked_xid is this cluster's own transaction, also on a subscriber; a restored or replicated row

@@ -1,5 +1,7 @@
 -- What a dashboard or BI tool reads. Every view runs with the reader's own rights, so row-level
--- security holds; sums are exact, and what is not known is counted beside them, never shown as 0.
+-- security holds; sums are exact, and what is not known is counted beside them, never shown as 0. A
+-- correcting row (calls = 0) holds differences; one with the cost_source 'settled' makes a cost known that
+-- its call's row does not know.
 CREATE VIEW hiems.usage_totals WITH (security_invoker = true) AS
 SELECT coalesce(sum(calls), 0)::bigint                          AS calls,
        sum(prompt_tokens)::bigint                               AS prompt_tokens,
@@ -11,9 +13,11 @@ SELECT coalesce(sum(calls), 0)::bigint                          AS calls,
        sum(cost_usd)                                            AS cost_usd,
        sum(cost_sek)                                            AS cost_sek,
        sum(upstream_cost_usd) FILTER (WHERE is_byok)            AS byok_upstream_cost_usd,
-       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
-       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
-       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls,
+       count(*) FILTER (WHERE cost_usd IS NULL)
+           - count(*) FILTER (WHERE calls = 0 AND cost_source = 'settled') AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL
+                        AND (calls = 1 OR cost_source = 'settled')) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed' AND calls = 1) AS failed_calls,
        min(created_at)                                          AS first_call_at,
        max(created_at)                                          AS last_call_at
 FROM hiems.ai_usage_logs;
@@ -31,9 +35,11 @@ SELECT coalesce(model, model_requested)                         AS model,
        sum(total_tokens)::bigint                                AS total_tokens,
        sum(cost_usd)                                            AS cost_usd,
        sum(cost_sek)                                            AS cost_sek,
-       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
-       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
-       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+       count(*) FILTER (WHERE cost_usd IS NULL)
+           - count(*) FILTER (WHERE calls = 0 AND cost_source = 'settled') AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL
+                        AND (calls = 1 OR cost_source = 'settled')) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed' AND calls = 1) AS failed_calls
 FROM hiems.ai_usage_logs
 GROUP BY 1;
 
@@ -45,9 +51,11 @@ SELECT coalesce(use_case, 'unspecified')                        AS use_case,
        sum(total_tokens)::bigint                                AS total_tokens,
        sum(cost_usd)                                            AS cost_usd,
        sum(cost_sek)                                            AS cost_sek,
-       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
-       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
-       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+       count(*) FILTER (WHERE cost_usd IS NULL)
+           - count(*) FILTER (WHERE calls = 0 AND cost_source = 'settled') AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL
+                        AND (calls = 1 OR cost_source = 'settled')) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed' AND calls = 1) AS failed_calls
 FROM hiems.ai_usage_logs
 GROUP BY 1;
 
@@ -59,9 +67,11 @@ SELECT user_id,
        sum(total_tokens)::bigint                                AS total_tokens,
        sum(cost_usd)                                            AS cost_usd,
        sum(cost_sek)                                            AS cost_sek,
-       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
-       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
-       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+       count(*) FILTER (WHERE cost_usd IS NULL)
+           - count(*) FILTER (WHERE calls = 0 AND cost_source = 'settled') AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL
+                        AND (calls = 1 OR cost_source = 'settled')) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed' AND calls = 1) AS failed_calls
 FROM hiems.ai_usage_logs
 GROUP BY 1;
 
@@ -73,9 +83,11 @@ SELECT (created_at AT TIME ZONE (SELECT hiems.reporting_time_zone()))::date AS d
        sum(total_tokens)::bigint                                AS total_tokens,
        sum(cost_usd)                                            AS cost_usd,
        sum(cost_sek)                                            AS cost_sek,
-       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
-       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
-       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+       count(*) FILTER (WHERE cost_usd IS NULL)
+           - count(*) FILTER (WHERE calls = 0 AND cost_source = 'settled') AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL
+                        AND (calls = 1 OR cost_source = 'settled')) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed' AND calls = 1) AS failed_calls
 FROM hiems.ai_usage_logs
 GROUP BY 1;
 
@@ -83,14 +95,20 @@ CREATE VIEW hiems.model_statistics WITH (security_invoker = true) AS
 SELECT coalesce(model, model_requested)                         AS model,
        provider,
        sum(calls)::bigint                                       AS calls,
-       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls,
+       count(*) FILTER (WHERE outcome = 'failed' AND calls = 1) AS failed_calls,
        -- Exact types throughout: an operator that fits better than PostgreSQL's own must not exist.
-       sum(cost_usd) / nullif(count(cost_usd), 0)::numeric      AS cost_usd_per_call,
-       1000000::numeric * sum(cost_usd) FILTER (WHERE total_tokens > 0)
+       sum(cost_usd)
+           / nullif(count(cost_usd) FILTER (WHERE calls = 1 OR cost_source = 'settled'), 0)::numeric
+                                                                AS cost_usd_per_call,
+       1000000::numeric * sum(cost_usd) FILTER (WHERE total_tokens > 0 OR calls = 0)
            / nullif(sum(total_tokens) FILTER (WHERE cost_usd IS NOT NULL), 0::numeric)
                                                                 AS cost_usd_per_million_tokens,
-       avg(prompt_tokens)                                       AS prompt_tokens_per_call,
-       avg(completion_tokens)                                   AS completion_tokens_per_call,
+       sum(prompt_tokens)
+           / nullif(count(prompt_tokens) FILTER (WHERE calls = 1 OR cost_source = 'settled'),
+                    0)::numeric                                 AS prompt_tokens_per_call,
+       sum(completion_tokens)
+           / nullif(count(completion_tokens) FILTER (WHERE calls = 1 OR cost_source = 'settled'),
+                    0)::numeric                                 AS completion_tokens_per_call,
        avg(latency_ms)                                          AS latency_ms_average,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY latency_ms)  AS latency_ms_p50,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms) AS latency_ms_p95,
@@ -98,7 +116,6 @@ SELECT coalesce(model, model_requested)                         AS model,
            / nullif(sum(latency_ms) FILTER (WHERE completion_tokens IS NOT NULL), 0::numeric)
                                                                 AS completion_tokens_per_second
 FROM hiems.ai_usage_logs
-WHERE calls = 1
 GROUP BY 1, 2;
 
 CREATE VIEW hiems.my_usage_totals WITH (security_invoker = true) AS
@@ -108,9 +125,11 @@ SELECT coalesce(sum(calls), 0)::bigint                          AS calls,
        sum(total_tokens)::bigint                                AS total_tokens,
        sum(cost_usd)                                            AS cost_usd,
        sum(cost_sek)                                            AS cost_sek,
-       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
-       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
-       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+       count(*) FILTER (WHERE cost_usd IS NULL)
+           - count(*) FILTER (WHERE calls = 0 AND cost_source = 'settled') AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL
+                        AND (calls = 1 OR cost_source = 'settled')) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed' AND calls = 1) AS failed_calls
 FROM hiems.ai_usage_logs
 WHERE principal = (SELECT hiems.current_principal());
 
@@ -122,9 +141,11 @@ SELECT coalesce(model, model_requested)                         AS model,
        sum(total_tokens)::bigint                                AS total_tokens,
        sum(cost_usd)                                            AS cost_usd,
        sum(cost_sek)                                            AS cost_sek,
-       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
-       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
-       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+       count(*) FILTER (WHERE cost_usd IS NULL)
+           - count(*) FILTER (WHERE calls = 0 AND cost_source = 'settled') AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL
+                        AND (calls = 1 OR cost_source = 'settled')) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed' AND calls = 1) AS failed_calls
 FROM hiems.ai_usage_logs
 WHERE principal = (SELECT hiems.current_principal())
 GROUP BY 1;
@@ -137,9 +158,11 @@ SELECT (created_at AT TIME ZONE (SELECT hiems.reporting_time_zone()))::date AS d
        sum(total_tokens)::bigint                                AS total_tokens,
        sum(cost_usd)                                            AS cost_usd,
        sum(cost_sek)                                            AS cost_sek,
-       count(*) FILTER (WHERE cost_usd IS NULL)                 AS calls_without_cost,
-       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL) AS calls_without_rate,
-       count(*) FILTER (WHERE outcome = 'failed')               AS failed_calls
+       count(*) FILTER (WHERE cost_usd IS NULL)
+           - count(*) FILTER (WHERE calls = 0 AND cost_source = 'settled') AS calls_without_cost,
+       count(*) FILTER (WHERE cost_usd IS NOT NULL AND cost_sek IS NULL
+                        AND (calls = 1 OR cost_source = 'settled')) AS calls_without_rate,
+       count(*) FILTER (WHERE outcome = 'failed' AND calls = 1) AS failed_calls
 FROM hiems.ai_usage_logs
 WHERE principal = (SELECT hiems.current_principal())
 GROUP BY 1;

@@ -32,12 +32,13 @@ COMMENT ON INDEX hiems_private.api_keys_pkey IS 'One key per name.';
 
 COMMENT ON TABLE hiems_private.calls IS 'Calls on their way: a row from before the request is sent until its ledger row is there. Written by the gateway.';
 COMMENT ON COLUMN hiems_private.calls.id IS 'The call''s id, and its ledger row''s.';
-COMMENT ON COLUMN hiems_private.calls.state IS '''sent'': in flight, or about to be; ''answered'', ''failed'': settled, to be booked; ''unknown'': sent, and no more is known.';
+COMMENT ON COLUMN hiems_private.calls.state IS '''sent'': in flight, or about to be; ''answered'', ''failed'': settled, to be booked; ''unknown'': sent, and no more is known; ''booked'': it is in the ledger, and its generation is looked up to be compared.';
 COMMENT ON COLUMN hiems_private.calls.created_at IS 'When the call was made.';
 COMMENT ON COLUMN hiems_private.calls.settled_at IS 'When its end was committed; NULL while it is in flight.';
 COMMENT ON COLUMN hiems_private.calls.caller_xid IS 'The caller''s top-level transaction.';
 COMMENT ON COLUMN hiems_private.calls.system_identifier IS 'The cluster that transaction ran in: after a restore it is another one, and the caller gone.';
 COMMENT ON COLUMN hiems_private.calls.caller_gone IS 'True once the caller was cancelled or died before it had read the answer.';
+COMMENT ON COLUMN hiems_private.calls.look_up IS 'True where OpenRouter''s record of the generation has yet to say what it cost (GET /generation).';
 COMMENT ON COLUMN hiems_private.calls.deferred_xid IS 'The innermost transaction of a caller that left the booking to the gateway, since the ledger was locked; else NULL.';
 COMMENT ON COLUMN hiems_private.calls.generation_id IS 'OpenRouter''s id of the generation, from the moment the headers came; NULL before.';
 COMMENT ON COLUMN hiems_private.calls.principal IS 'Who called: jwt:<sub> or role:<name>.';
@@ -82,7 +83,7 @@ COMMENT ON COLUMN hiems.ai_usage_logs.reasoning_tokens IS 'Completion tokens spe
 COMMENT ON COLUMN hiems.ai_usage_logs.cost_usd IS 'What OpenRouter charged, US dollars: the literal usage.cost of the answer, every digit; 0 where cost_source is ''not_billed''. NULL: not known, never 0. With BYOK only OpenRouter''s fee. Source: OpenRouter, Usage accounting.';
 COMMENT ON COLUMN hiems.ai_usage_logs.upstream_cost_usd IS 'usage.cost_details.upstream_inference_cost, US dollars. With BYOK the provider''s own bill; else it repeats cost_usd: never add the two. NULL: not said.';
 COMMENT ON COLUMN hiems.ai_usage_logs.is_byok IS 'True: paid with a provider key of one''s own; NULL: not said.';
-COMMENT ON COLUMN hiems.ai_usage_logs.cost_source IS '''billed'': from the answer; ''not_billed'': it failed before anything was generated, so 0; ''unknown'': cost_usd is NULL; ''settled'', ''estimated'': for later versions.';
+COMMENT ON COLUMN hiems.ai_usage_logs.cost_source IS '''billed'': from the answer, or, in a correcting row, OpenRouter''s record of the generation; ''settled'': the answer did not say it, the record did; ''not_billed'': it failed before anything was generated, so 0; ''unknown'': cost_usd is NULL; ''estimated'': for later versions.';
 COMMENT ON COLUMN hiems.ai_usage_logs.cost_sek IS 'cost_usd * usd_sek_rate, every digit; NULL where either is.';
 COMMENT ON COLUMN hiems.ai_usage_logs.usd_sek_rate IS 'SEK per 1 USD: the newest rate not after the call''s day; NULL: there was none.';
 COMMENT ON COLUMN hiems.ai_usage_logs.rate_date IS 'The day of that rate; NULL: there was none.';

@@ -40,6 +40,10 @@ COMMENT ON FUNCTION hiems.drop_api_key(text) IS
 COMMENT ON FUNCTION hiems.raw_answer(uuid) IS
 'The answer to one of the caller''s own calls (its id), as it came from OpenRouter; kept for hiems.answer_retention where it was changed to fit jsonb, cannot be read, or came after its caller had gone. NULL for NULL. Errors: 42501 no level caller; PT404 there is none, or it is another''s.';
 
+COMMENT ON FUNCTION hiems.settle_now() IS
+'Asks OpenRouter at once (GET /generation) for every cost that is not known, without waiting for the next time that the gateway would, and also for those that it has given up (hiems.settlement_timeout); waits until each has been asked for once. One row, in calls. settled: the cost was not known, and is now: in the call''s own row, or, where that was booked by then, in a correcting row. corrected: booked with other figures than OpenRouter''s; a correcting row has the difference. confirmed: booked as OpenRouter says. unknown: OpenRouter does not say, or not yet; what is not given up is asked for again later. Costs nothing. Errors: 42501 no level admin; 25006 read-only transaction or standby; 57014 cancelled; PT503 the gateway does not start, or a table of hiems is locked.
+Source: OpenRouter, API reference, Get request & usage metadata for a generation.';
+
 COMMENT ON FUNCTION hiems.health() IS
 'Whether hiems is well: a row per check with its name, status (ok, warn, fail), what was found, and what to do (hint; NULL: nothing). Checks: gateway, settings, openrouter, versions, api_keys, master_key, unsettled_calls, pending_spend, clock, notify_queue, guards, preload. Starts the gateway where none is up. Errors: 42501 no level admin.';
 

@@ -6,6 +6,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::openrouter::generation::Record;
 use crate::pg::{lock, spi};
 
 /// A ledger row, by the names of its columns. What is None is NULL: not known, or not said.
@@ -69,12 +70,37 @@ pub struct Entry {
     pub calls: i16,
 }
 
+impl Entry {
+    /// Takes over what OpenRouter's record of the generation says.
+    pub fn settle_by(&mut self, record: Record) {
+        self.cost_usd = record.total_cost;
+        self.cost_source = CostSource::Settled;
+        self.upstream_cost_usd = record.upstream_cost;
+        self.is_byok = record.is_byok;
+        self.model = record.model.or(self.model.take());
+        self.provider = record.provider.or(self.provider.take());
+        self.finish_reason = record.finish_reason.or(self.finish_reason.take());
+        self.native_finish_reason =
+            record.native_finish_reason.or(self.native_finish_reason.take());
+        self.prompt_tokens = record.prompt_tokens;
+        self.completion_tokens = record.completion_tokens;
+        self.total_tokens = record
+            .prompt_tokens
+            .zip(record.completion_tokens)
+            .and_then(|(prompt, completion)| prompt.checked_add(completion));
+        self.reasoning_tokens = record.reasoning_tokens;
+        self.cached_tokens = record.cached_tokens;
+    }
+}
+
 /// Where a cost comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CostSource {
     /// The answer's own `usage.cost`.
     Billed,
+    /// OpenRouter's record of the generation, asked for later.
+    Settled,
     /// Nothing can have been billed: the cost is 0.
     NotBilled,
     /// Not known: the cost is NULL, never 0.
@@ -126,7 +152,7 @@ pub fn book(entry: &str) -> SpiResult<()> {
 // after the call, leaves a committed transaction without a row.
 const BOOK_FINISHED: &str = "
     WITH due AS MATERIALIZED (
-        SELECT c.id, c.entry || jsonb_build_object('outcome', CASE
+        SELECT c.id, c.look_up, c.entry || jsonb_build_object('outcome', CASE
                    WHEN c.state = 'unknown' THEN 'unknown'
                    WHEN c.state = 'failed' THEN 'failed'
                    WHEN c.system_identifier = $1 AND c.deferred_xid IS NOT NULL
@@ -135,30 +161,152 @@ const BOOK_FINISHED: &str = "
                    WHEN c.caller_gone THEN 'cancelled'
                    ELSE 'rolled_back' END) AS entry
         FROM hiems_private.calls AS c
-        WHERE c.state <> 'sent'
+        WHERE c.state NOT IN ('sent', 'booked')
+          -- Its caller has not booked it, and OpenRouter will say what it cost, or is not asked any more.
+          AND NOT (c.look_up AND c.state IN ('unknown', 'failed')
+                   AND c.entry ->> 'cost_source' = 'unknown')
           AND NOT (c.id::text = ANY ($2))
           AND ($3 IS NULL OR c.id = $3::uuid)
           AND (c.system_identifier <> $1
                OR pg_visible_in_snapshot(c.caller_xid, (SELECT pg_current_snapshot())))
+        LIMIT $4
     ), booked AS (
         INSERT INTO hiems.ai_usage_logs
         SELECT row.* FROM due, jsonb_populate_record(NULL::hiems.ai_usage_logs, due.entry) AS row
         WHERE NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = due.id)
         ON CONFLICT (id) DO NOTHING
     ), done AS (
-        DELETE FROM hiems_private.calls AS c USING due WHERE c.id = due.id RETURNING c.id
+        DELETE FROM hiems_private.calls AS c USING due
+        WHERE c.id = due.id AND NOT due.look_up RETURNING c.id
+    ), to_look_up AS (
+        UPDATE hiems_private.calls AS c SET state = 'booked' FROM due
+        WHERE c.id = due.id AND due.look_up
+        RETURNING c.id, c.generation_id, c.entry ->> 'key_name' AS key_name
     )
-    SELECT (SELECT count(*) FROM hiems_private.calls) - (SELECT count(*) FROM done)";
+    SELECT (SELECT count(*) FROM hiems_private.calls) - (SELECT count(*) FROM done),
+           (SELECT count(*) FROM due),
+           (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t)";
 
-/// Books every settled call whose caller's transaction is over and has left no row, and forgets those
-/// that are booked. `open` are calls whose callers may still be reading their answers. Gives the number
-/// of calls that are left on their way. `only`: this one call. For the gateway, in a transaction of its own.
-pub fn book_finished(system_identifier: i64, open: &[Uuid], only: Option<Uuid>) -> SpiResult<i64> {
+/// What booking what callers left has come to.
+#[derive(Default)]
+pub struct Swept {
+    /// How many calls are left on their way.
+    pub left: i64,
+    /// How many were due; as many as were asked for: there may be more.
+    pub due: i64,
+    /// Booked calls whose generations are to be looked up, as JSON text: an array of objects with
+    /// `id`, `generation_id` and `key_name`.
+    pub to_look_up: Option<String>,
+}
+
+/// Books at most `limit` settled calls whose callers' transactions are over and have left no row, and
+/// forgets those that are booked. `open` are calls whose callers may still be reading their answers.
+/// `only`: this one call. For the gateway, in a transaction of its own.
+pub fn book_finished(
+    system_identifier: i64,
+    open: &[Uuid],
+    only: Option<Uuid>,
+    limit: i64,
+) -> SpiResult<Swept> {
     let open: Vec<String> = open.iter().map(Uuid::to_string).collect();
     let only = only.map(|id| id.to_string());
-    let left =
-        spi::query(BOOK_FINISHED, &[system_identifier.into(), open.into(), only.into()], |row| {
-            row.get::<i64>(1)
-        })?;
-    Ok(left.into_iter().flatten().next().unwrap_or_default())
+    let arguments = [system_identifier.into(), open.into(), only.into(), limit.into()];
+    let swept = spi::query(BOOK_FINISHED, &arguments, |row| {
+        Ok(Swept {
+            left: row.get::<i64>(1)?.unwrap_or_default(),
+            due: row.get::<i64>(2)?.unwrap_or_default(),
+            to_look_up: row.get::<String>(3)?,
+        })
+    })?;
+    Ok(swept.into_iter().next().unwrap_or_default())
+}
+
+// The differences between OpenRouter's record and a row with the corrections that it has. What a column
+// is summed or grouped by stays as the row has it, or the sums of a group would not be right.
+const CORRECT: &str = "
+    WITH record AS (
+        SELECT * FROM jsonb_to_record($3::jsonb) AS r (
+            total_cost numeric, upstream_cost numeric, is_byok boolean,
+            prompt_tokens bigint, completion_tokens bigint, reasoning_tokens bigint,
+            cached_tokens bigint)
+    ), booked AS (
+        SELECT count(cost_usd) > 0 AS is_known, sum(cost_usd) AS cost_usd,
+               sum(prompt_tokens)::bigint AS prompt_tokens,
+               sum(completion_tokens)::bigint AS completion_tokens,
+               sum(total_tokens)::bigint AS total_tokens,
+               sum(reasoning_tokens)::bigint AS reasoning_tokens,
+               sum(cached_tokens)::bigint AS cached_tokens
+        FROM hiems.ai_usage_logs WHERE id = $1::uuid OR adjusts = $1::uuid
+    ), difference AS (
+        SELECT b.is_known,
+               r.total_cost - coalesce(b.cost_usd, 0) AS cost_usd,
+               r.prompt_tokens - coalesce(b.prompt_tokens, 0) AS prompt_tokens,
+               r.completion_tokens - coalesce(b.completion_tokens, 0) AS completion_tokens,
+               r.prompt_tokens + r.completion_tokens - coalesce(b.total_tokens, 0) AS total_tokens,
+               r.reasoning_tokens - coalesce(b.reasoning_tokens, 0) AS reasoning_tokens,
+               r.cached_tokens - coalesce(b.cached_tokens, 0) AS cached_tokens,
+               CASE WHEN NOT b.is_known THEN r.upstream_cost END AS upstream_cost_usd,
+               CASE WHEN NOT b.is_known THEN r.is_byok END AS is_byok
+        FROM record AS r, booked AS b
+    )
+    INSERT INTO hiems.ai_usage_logs (
+        id, created_at, generation_id, model, model_requested, provider, user_id, use_case,
+        session_id, metadata, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
+        reasoning_tokens, cost_usd, upstream_cost_usd, is_byok, cost_source, cost_sek, usd_sek_rate,
+        rate_date, rate_source, outcome, attempts, streamed, principal, key_name, role_name,
+        application_name, adjusts, calls)
+    SELECT $2::uuid, l.created_at, l.generation_id, l.model, l.model_requested, l.provider, l.user_id,
+           l.use_case, l.session_id, l.metadata, d.prompt_tokens, d.completion_tokens, d.total_tokens,
+           d.cached_tokens, d.reasoning_tokens, d.cost_usd, d.upstream_cost_usd,
+           coalesce(l.is_byok, d.is_byok), CASE WHEN d.is_known THEN 'billed' ELSE 'settled' END,
+           d.cost_usd * l.usd_sek_rate, l.usd_sek_rate, l.rate_date, l.rate_source, l.outcome, 0,
+           l.streamed, l.principal, l.key_name, l.role_name, l.application_name, l.id, 0
+    FROM hiems.ai_usage_logs AS l, difference AS d
+    WHERE l.id = $1::uuid
+      AND (NOT d.is_known OR d.cost_usd <> 0 OR d.prompt_tokens <> 0 OR d.completion_tokens <> 0
+           OR d.total_tokens <> 0 OR d.reasoning_tokens <> 0 OR d.cached_tokens <> 0)
+    RETURNING cost_source";
+
+/// What comparing a booked call with OpenRouter's record has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// The row is right.
+    Confirmed,
+    /// It was of unknown cost: a row with the cost was added.
+    Settled,
+    /// It was not right: a row with the differences was added.
+    Corrected,
+}
+
+/// Adds a correcting row (`adjusts` names the call's row, `calls` is 0) with what OpenRouter's record of the
+/// generation has more or less than the row and its corrections; none where nothing differs. In the
+/// gateway's own transaction.
+pub fn correct(call: Uuid, record: &Record) -> SpiResult<Compared> {
+    #[derive(Serialize)]
+    struct Figures<'a> {
+        total_cost: &'a Option<Number>,
+        upstream_cost: &'a Option<Number>,
+        is_byok: Option<bool>,
+        prompt_tokens: Option<i64>,
+        completion_tokens: Option<i64>,
+        reasoning_tokens: Option<i64>,
+        cached_tokens: Option<i64>,
+    }
+    let figures = Figures {
+        total_cost: &record.total_cost,
+        upstream_cost: &record.upstream_cost,
+        is_byok: record.is_byok,
+        prompt_tokens: record.prompt_tokens,
+        completion_tokens: record.completion_tokens,
+        reasoning_tokens: record.reasoning_tokens,
+        cached_tokens: record.cached_tokens,
+    };
+    let figures = serde_json::to_string(&figures).unwrap_or_default();
+    let arguments = [call.to_string().into(), Uuid::now_v7().to_string().into(), figures.into()];
+    let added = spi::query(CORRECT, &arguments, |row| row.get::<String>(1))?;
+    Ok(match added.into_iter().flatten().next().as_deref() {
+        None => Compared::Confirmed,
+        Some("settled") => Compared::Settled,
+        Some(_) => Compared::Corrected,
+    })
 }

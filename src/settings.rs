@@ -47,6 +47,10 @@ static ANSWER_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(3_600);
 // Prompts may be anybody's secrets: they are kept only where the operator wants them.
 static LOG_CONTENT: GucSetting<bool> = GucSetting::<bool>::new(false);
 static CONTENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 86_400);
+// Interrupted generations can take long to be found; after that somebody has to look.
+static SETTLEMENT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(3_600);
+// The answer says what was billed: looking again is for those who want it proved.
+static VERIFY_EVERY_COST: GucSetting<bool> = GucSetting::<bool>::new(false);
 static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::Commit);
 static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REPORTING_TIME_ZONE: Text = Text::new(None);
@@ -240,6 +244,26 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::UNIT_S,
     );
+    number(
+        c"hiems.settlement_timeout",
+        c"How long OpenRouter is asked for the cost of a call whose cost is not known.",
+        c"By GET /generation, with longer and longer waits between. Then the call is booked without. 0: it \
+          is not asked.",
+        &SETTLEMENT_TIMEOUT,
+        0,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_bool_guc(
+        c"hiems.verify_every_cost",
+        c"Whether each call's cost and tokens are compared with OpenRouter's record of the generation.",
+        c"Off: only where they are not known, or an error names a generation. A row with the difference \
+          is added where they are not the same.",
+        &VERIFY_EVERY_COST,
+        GucContext::Suset,
+        none,
+    );
     GucRegistry::define_bool_guc(
         c"hiems.log_content",
         c"Whether prompts and answers are kept in hiems_private.content_logs.",
@@ -289,6 +313,8 @@ pub struct GatewaySettings {
     pub answer_retention: Duration,
     pub log_content: bool,
     pub content_retention: Duration,
+    pub settlement_timeout: Duration,
+    pub verify_every_cost: bool,
     pub app_url: Option<String>,
     pub app_title: Option<String>,
     pub app_categories: Option<String>,
@@ -314,6 +340,8 @@ impl GatewaySettings {
             answer_retention: answer_retention(),
             log_content: LOG_CONTENT.get(),
             content_retention: seconds(&CONTENT_RETENTION),
+            settlement_timeout: seconds(&SETTLEMENT_TIMEOUT),
+            verify_every_cost: VERIFY_EVERY_COST.get(),
             app_url: value(&APP_URL),
             app_title: value(&APP_TITLE),
             app_categories: value(&APP_CATEGORIES),

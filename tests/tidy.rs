@@ -94,7 +94,7 @@ fn each_table_is_written_by_its_owner() {
         &[
             ("src/rates.rs", "const X: &str = \"DELETE FROM hiems_private.calls\";"),
             ("src/keys.rs", "\"\n    insert into\n        hiems.ai_usage_logs VALUES\""),
-            ("src/ledger.rs", "\"UPDATE ONLY hiems_private.calls SET state = 'sent'\""),
+            ("src/contents.rs", "\"UPDATE ONLY hiems_private.calls SET state = 'sent'\""),
             ("src/worker/mod.rs", "\"LOCK TABLE hiems_private.access\""),
             ("src/keys.rs", "\"TRUNCATE hiems_private.exchange_rates\""),
             ("sql/90_new.sql", "INSERT INTO hiems_private.access VALUES ('role', 'x', 'admin');"),

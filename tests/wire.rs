@@ -38,6 +38,8 @@ mod readme;
 mod realtime;
 #[path = "wire/refusals.rs"]
 mod refusals;
+#[path = "wire/settlement.rs"]
+mod settlement;
 #[path = "wire/storm.rs"]
 mod storm;
 #[path = "wire/views.rs"]

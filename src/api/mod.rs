@@ -8,3 +8,4 @@ pub mod key_check;
 pub mod keys;
 pub mod prompt;
 pub mod rates;
+pub mod settle;

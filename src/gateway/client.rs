@@ -6,7 +6,9 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::connection::{Broken, Connection};
-use super::protocol::{Reply, Request, SealRequest, SealedKey, Status, StoredKey, Submit};
+use super::protocol::{
+    Reply, Request, SealRequest, SealedKey, Settlements, Status, StoredKey, Submit,
+};
 use super::start;
 use crate::error::Error;
 use crate::openrouter::key_info::KeyInfo;
@@ -68,6 +70,14 @@ pub fn defer(call: Uuid, xid: u64) -> Result<bool, Error> {
 pub fn status(keys: Vec<StoredKey>) -> Result<Status, Error> {
     match ask(&Request::Status(keys), &[])? {
         Reply::Status(status) => Ok(status),
+        _ => Err(another_question()),
+    }
+}
+
+/// Has everything of unknown cost looked up at OpenRouter, and waits for it.
+pub fn settle_now() -> Result<Settlements, Error> {
+    match ask(&Request::SettleNow, &[])? {
+        Reply::SettledNow(settlements) => Ok(settlements),
         _ => Err(another_question()),
     }
 }

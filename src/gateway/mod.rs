@@ -5,4 +5,4 @@ mod connection;
 pub mod protocol;
 mod start;
 
-pub use client::{Answered, check, defer, reseal, seal, status, submit};
+pub use client::{Answered, check, defer, reseal, seal, settle_now, status, submit};

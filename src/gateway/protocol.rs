@@ -16,7 +16,7 @@ use crate::openrouter::key_info::KeyInfo;
 
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.
-pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x03";
+pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x04";
 
 /// What a hello says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub enum Request {
     Defer { call: Uuid, xid: u64 },
     /// How the gateway is, and whether it can open these keys.
     Status(Vec<StoredKey>),
+    /// Look everything of unknown cost up at OpenRouter now.
+    SettleNow,
     /// Seal a key; the body is the key, where it does not come from elsewhere.
     Seal(SealRequest),
     /// Ask OpenRouter about a key.
@@ -138,8 +140,8 @@ pub struct StoredKey {
 /// From the gateway.
 #[derive(Serialize, Deserialize)]
 pub enum Reply {
-    /// The settled ledger row as JSON text, None where the gateway has to book it later; the body is OpenRouter's answer, and whether it had to be
-    /// changed to fit `jsonb`.
+    /// The settled ledger row as JSON text, None where the gateway has to book it later; whether the
+    /// answer had to be changed to fit `jsonb`. The body is OpenRouter's answer.
     Answered {
         is_changed: bool,
         entry: Option<String>,
@@ -157,6 +159,8 @@ pub enum Reply {
     /// The call will be booked.
     Deferred,
     Status(Status),
+    /// What has come of looking everything of unknown cost up.
+    SettledNow(Settlements),
     /// A sealed key, and its fingerprint.
     Sealed {
         key: SealedKey,
@@ -168,6 +172,19 @@ pub enum Reply {
     Resealed(Vec<SealedKey>),
     /// Every key is sealed with the newest master key already, and no other is hiems's to make.
     NoNewMasterKey,
+}
+
+/// What has come of looking calls up at OpenRouter, in calls.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Settlements {
+    /// Their cost was unknown, and is known now.
+    pub settled: i64,
+    /// They were booked with other figures: a correcting row was added.
+    pub corrected: i64,
+    /// They were booked with the right figures.
+    pub confirmed: i64,
+    /// OpenRouter does not say, or not yet.
+    pub unknown: i64,
 }
 
 /// How a gateway is.

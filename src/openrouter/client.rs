@@ -20,10 +20,14 @@ pub struct OpenRouter {
     client: Client,
     chat_completions: Url,
     key: Url,
+    generation: Url,
     request_timeout: Duration,
     max_attempts: u32,
     max_response_bytes: usize,
 }
+
+/// How long one look at a generation's record may take: there is a next one.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How to reach OpenRouter.
 pub struct ClientOptions<'a> {
@@ -91,6 +95,7 @@ impl OpenRouter {
                 .map_err(|error| format!("hiems.base_url cannot be used: {error}"))
         };
         let (chat_completions, key) = (endpoint("/chat/completions")?, endpoint("/key")?);
+        let generation = endpoint("/generation")?;
         let tls =
             ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
                 .with_safe_default_protocol_versions()
@@ -114,6 +119,7 @@ impl OpenRouter {
             client,
             chat_completions,
             key,
+            generation,
             request_timeout: options.request_timeout,
             max_attempts: options.max_attempts,
             max_response_bytes: options.max_response_bytes,
@@ -158,6 +164,22 @@ impl OpenRouter {
         let request = self.client.get(self.key.clone()).header(AUTHORIZATION, authorization);
         let response = request.send().await.map_err(|error| failed(&error))?;
         self.whole(response).await
+    }
+
+    /// Asks for OpenRouter's record of a generation: it costs nothing, and changes nothing.
+    pub async fn generation(
+        &self,
+        authorization: HeaderValue,
+        id: &str,
+    ) -> Result<HttpAnswer, HttpError> {
+        let mut url = self.generation.clone();
+        url.query_pairs_mut().append_pair("id", id);
+        let exchange = async {
+            let request = self.client.get(url).header(AUTHORIZATION, authorization);
+            let response = request.send().await.map_err(|error| failed(&error))?;
+            self.whole(response).await
+        };
+        tokio::time::timeout(LOOK_UP_TIMEOUT, exchange).await.unwrap_or(Err(HttpError::Timeout))
     }
 
     async fn whole(&self, mut response: Response) -> Result<HttpAnswer, HttpError> {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::admission::Keyring;
 use super::call;
 use super::events::{Admission, Event, Go, LedgerRow};
-use super::journal::{self, Ended, Intent};
+use super::journal::{self, Ended, Intent, Rules, Settled, ToLookUp};
 use super::settlement::{Content, Settlement};
 use crate::contents;
 use crate::gateway::protocol::Submit;
@@ -53,13 +53,15 @@ struct Ending {
 pub struct Committed {
     go: Vec<Admission>,
     entries: HashMap<Uuid, String>,
+    /// What has to be looked up before it is booked.
+    pub to_look_up: Vec<ToLookUp>,
 }
 
 /// What must hold for calls to be sent.
 pub struct Conditions<'a> {
     pub keyring: &'a mut Keyring,
     pub system_identifier: i64,
-    pub time_zone: &'a str,
+    pub rules: &'a Rules,
     /// How many more calls may be sent.
     pub room: usize,
     /// Whether answers that their callers do not have are kept, and prompts and answers are logged.
@@ -89,8 +91,8 @@ impl Batch {
             Event::Unsent { call } => self.unsent.push(call),
             Event::Defer { call, xid, done } => self.deferred.push((call, xid, Some(done))),
             Event::CallerGone { call } => self.gone.push(call),
-            // The main loop answers it.
-            Event::Status { .. } => {}
+            // The main loop's own.
+            Event::Status { .. } | Event::LookedUp { .. } | Event::SettleNow { .. } => {}
             Event::Key(event) => keyring.serve(event),
         }
     }
@@ -145,7 +147,7 @@ impl Batch {
 
     /// Writes everything to the journal, in the current transaction.
     pub fn write(&self, conditions: Conditions) -> Result<Committed, Aborted> {
-        let (system, time_zone) = (conditions.system_identifier, conditions.time_zone);
+        let (system, rules) = (conditions.system_identifier, conditions.rules);
         let (keep_answers, log_content) = (conditions.keep_answers, conditions.log_content);
         if !journal::try_lock() || !(self.settlements.is_empty() || rates::try_lock()) {
             return Err(Aborted::by_lock());
@@ -156,13 +158,18 @@ impl Batch {
         journal::set_generations(&self.spilled_generations)?;
         journal::set_generations(&self.generations)?;
         journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
-        let entries = journal::settle(&self.ended(), time_zone)?.into_iter().collect();
+        let mut entries = HashMap::new();
+        let mut to_look_up = Vec::new();
+        for Settled { call, entry, to_look_up: wanted } in journal::settle(&self.ended(), rules)? {
+            entries.insert(call, entry);
+            to_look_up.extend(wanted);
+        }
         self.keep_content(keep_answers, log_content)?;
         let deferred: Vec<_> = self.deferred.iter().map(|(call, xid, _)| (*call, *xid)).collect();
         journal::defer(&deferred)?;
         journal::callers_gone(&self.gone().collect::<Vec<_>>())?;
         journal::forget(&self.unsent().collect::<Vec<_>>())?;
-        Ok(Committed { go, entries })
+        Ok(Committed { go, entries, to_look_up })
     }
 
     /// Behind somebody's lock it is let go: no call waits for it.

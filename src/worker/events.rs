@@ -12,9 +12,11 @@ use secrecy::SecretString;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::look_ups::Asked;
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, SealRequest, Status, StoredKey, Submit};
 use crate::openrouter::failure::Failure;
+use crate::openrouter::generation::LookUp;
 
 /// Whether a call may be sent.
 pub type Admission = Result<Go, Failure>;
@@ -40,6 +42,10 @@ pub enum Event {
     CallerGone { call: Uuid },
     /// How the gateway is, and whether it can open these keys.
     Status { keys: Vec<StoredKey>, done: oneshot::Sender<Status> },
+    /// What OpenRouter's record of a generation says.
+    LookedUp { call: Uuid, found: LookUp },
+    /// Look everything of unknown cost up now.
+    SettleNow { done: Asked },
     /// Something to do with keys.
     Key(KeyEvent),
 }

@@ -3,6 +3,7 @@
 
 mod commit;
 mod recover;
+mod settle;
 mod sweep;
 
 use std::collections::HashSet;
@@ -10,21 +11,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgrx::{log, warning};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::admission::Keyring;
 use super::batch::Batch;
 use super::events::{self, Event, Inbox};
+use super::journal::{self, Rules};
+use super::look_ups::LookUps;
 use super::server::{self, Shared};
 use super::spill::Spill;
-use super::{admission::Keyring, journal};
 use crate::gateway::protocol::{Files, Status, StoredKey};
 use crate::openrouter::client::{App, ClientOptions, OpenRouter};
+use crate::openrouter::generation::LookUp;
 use crate::pg::wait::{Interest, WaitSet};
 use crate::pg::xact;
 use crate::pg::{background, identity, interrupts, session};
-use crate::settings::GatewaySettings;
+use crate::settings::{self, GatewaySettings};
 
 /// How often the sweep looks for what callers left, and the house is kept.
 const TICK: Duration = Duration::from_millis(500);
@@ -33,6 +37,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 pub struct Gateway {
     wait: WaitSet,
+    runtime: Handle,
     inbox: Inbox,
     shared: Arc<Shared>,
     leaving: watch::Sender<bool>,
@@ -55,6 +60,9 @@ pub struct Gateway {
     stuck_until: Instant,
     /// After a failure, not before then.
     not_before: Option<Instant>,
+    /// What is to be looked up at OpenRouter, and what has been found and is not written yet.
+    look_ups: LookUps,
+    looked_up: Vec<(Uuid, LookUp)>,
     /// Calls on their way, as the last sweep saw them.
     on_their_way: i64,
     /// True if something has happened that a sweep may have to book.
@@ -86,6 +94,7 @@ impl Gateway {
         let now = Instant::now();
         let mut gateway = Gateway {
             wait: WaitSet::new(inbox.descriptor()),
+            runtime: runtime.handle().clone(),
             inbox,
             shared,
             leaving,
@@ -101,6 +110,8 @@ impl Gateway {
             stuck: Batch::default(),
             stuck_until: now,
             not_before: None,
+            look_ups: LookUps::default(),
+            looked_up: Vec::new(),
             on_their_way: 0,
             unswept: true,
             next_tick: now,
@@ -126,9 +137,13 @@ impl Gateway {
             end_asked |= background::end_asked();
             self.take_events();
             self.commit();
+            if !self.looked_up.is_empty() {
+                self.look_up();
+            }
             if Instant::now() >= self.next_tick {
                 self.next_tick = Instant::now() + TICK;
                 let wanted = self.sweep();
+                self.look_up();
                 if end_asked || wanted || self.is_idle() {
                     break;
                 }
@@ -157,6 +172,8 @@ impl Gateway {
             match event {
                 // A backend that no longer waits needs no answer.
                 Event::Status { keys, done } => drop(done.send(self.status(&keys))),
+                Event::LookedUp { call, found } => self.looked_up.push((call, found)),
+                Event::SettleNow { done } => self.settle_now(done),
                 event => self.batch.add(event, &self.keyring),
             }
         }
@@ -184,6 +201,15 @@ impl Gateway {
             && !self.unswept
             && self.is_written()
             && self.shared.in_flight() == 0
+    }
+
+    /// What a settlement goes by.
+    fn rules(&self) -> Rules {
+        Rules {
+            time_zone: settings::reporting_time_zone(),
+            look_up: !self.settings.settlement_timeout.is_zero(),
+            look_up_all: self.settings.verify_every_cost,
+        }
     }
 
     fn is_written(&self) -> bool {

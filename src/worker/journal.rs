@@ -59,6 +59,7 @@ macro_rules! ended {
     };
 }
 
+// $3 and $4: whether generations of unknown cost are looked up, and whether all are.
 const SETTLE: &str = concat!(
     "WITH ended AS (",
     ended!(),
@@ -66,12 +67,17 @@ const SETTLE: &str = concat!(
      SET state = e.state,
          settled_at = now(),
          generation_id = coalesce(e.entry ->> 'generation_id', c.generation_id),
+         look_up = coalesce(e.entry ->> 'generation_id', c.generation_id) IS NOT NULL
+             AND ($3 AND e.entry ->> 'cost_source' IN ('unknown', 'not_billed')
+                  OR $4 AND e.entry ->> 'cost_source' = 'billed'),
          -- What the settlement does not say stays as the intent said it.
          entry = c.entry || e.entry || jsonb_build_object(
              'generation_id', coalesce(e.entry ->> 'generation_id', c.generation_id))
      FROM ended AS e
      WHERE c.id = e.id
-     RETURNING c.id::text, c.entry::text"
+     RETURNING c.id::text, c.entry::text, c.generation_id, c.entry ->> 'key_name',
+         c.look_up AND c.state IN ('unknown', 'failed')
+             AND c.entry ->> 'cost_source' = 'unknown'"
 );
 
 const ENDED: &str = concat!("SELECT e.id::text, e.entry::text FROM (", ended!(), ") AS e");
@@ -90,12 +96,45 @@ const FORGET: &str = "DELETE FROM hiems_private.calls WHERE id = ANY ($1::uuid[]
 // What a gateway that is no more left in flight: sent, perhaps billed.
 const RECOVER: &str = "
     UPDATE hiems_private.calls
-    SET state = 'unknown', settled_at = now(),
+    SET state = 'unknown', settled_at = now(), look_up = $1 AND generation_id IS NOT NULL,
         entry = entry || jsonb_build_object(
             'generation_id', generation_id, 'error_code', 'gateway_lost')
     WHERE state = 'sent'";
 
-const SETTLED: &str = "SELECT id::text FROM hiems_private.calls WHERE state <> 'sent'";
+const SETTLED: &str = "
+    SELECT id::text FROM hiems_private.calls
+    WHERE state NOT IN ('sent', 'booked')
+      AND NOT (look_up AND state IN ('unknown', 'failed') AND entry ->> 'cost_source' = 'unknown')";
+
+// What waits for OpenRouter's record of its generation, to be booked or to be compared.
+const TO_LOOK_UP: &str = "
+    SELECT id::text, generation_id, entry ->> 'key_name' FROM hiems_private.calls
+    WHERE look_up AND (state = 'booked' OR state IN ('unknown', 'failed')
+                                           AND entry ->> 'cost_source' = 'unknown')";
+
+const LOOKED_AT: &str = "
+    SELECT state = 'booked', entry::text FROM hiems_private.calls
+    WHERE id = $1::uuid AND look_up FOR UPDATE";
+
+// What is booked is done with then.
+const STOP_LOOKING: &str = "
+    WITH booked AS (
+        DELETE FROM hiems_private.calls WHERE id = ANY ($1::uuid[]) AND state = 'booked'
+    )
+    UPDATE hiems_private.calls SET look_up = false
+    WHERE id = ANY ($1::uuid[]) AND state <> 'booked'";
+
+// Rows of the ledger whose cost was never found out: once more.
+const LOOK_AGAIN: &str = "
+    INSERT INTO hiems_private.calls
+        (id, state, created_at, settled_at, caller_xid, system_identifier, generation_id, look_up,
+         principal, entry)
+    SELECT l.id, 'booked', l.created_at, now(), l.booked_xid, $1, l.generation_id, true, l.principal,
+           jsonb_build_object('key_name', l.key_name)
+    FROM hiems.ai_usage_logs AS l
+    WHERE l.cost_source = 'unknown' AND l.generation_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS c WHERE c.adjusts = l.id)
+    ON CONFLICT (id) DO NOTHING";
 
 const EXTENSION: &str = "SELECT oid::bigint FROM pg_extension WHERE extname = 'hiems'";
 
@@ -143,18 +182,69 @@ pub fn send_again(calls: impl Iterator<Item = (Uuid, i32)>) -> SpiResult<()> {
 /// How a call ended.
 pub type Ended<'a> = (State, &'a Entry);
 
-/// Writes how calls ended. Gives each call's ledger row as JSON text.
-pub fn settle(ended: &[Ended], time_zone: &str) -> SpiResult<Vec<(Uuid, String)>> {
+/// What a settlement goes by.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The zone of the day that decides the exchange rate.
+    pub time_zone: String,
+    /// Whether OpenRouter is asked for what a generation of unknown cost did cost.
+    pub look_up: bool,
+    /// Whether it is asked for every generation's cost.
+    pub look_up_all: bool,
+}
+
+/// What the journal says of a settled call.
+pub struct Settled {
+    pub call: Uuid,
+    /// Its ledger row to be, as JSON text.
+    pub entry: String,
+    /// Set where it is not booked before its generation was looked up.
+    pub to_look_up: Option<ToLookUp>,
+}
+
+/// A generation to be looked up at OpenRouter.
+#[derive(Deserialize)]
+pub struct ToLookUp {
+    #[serde(rename = "id")]
+    pub call: Uuid,
+    pub generation_id: String,
+    pub key_name: String,
+}
+
+/// Writes how calls ended.
+pub fn settle(ended: &[Ended], rules: &Rules) -> SpiResult<Vec<Settled>> {
     if ended.is_empty() {
         return Ok(Vec::new());
     }
-    let settled = spi::query(SETTLE, &[rows(ended).into(), time_zone.into()], id_and_text)?;
+    let arguments = [
+        rows(ended).into(),
+        rules.time_zone.as_str().into(),
+        rules.look_up.into(),
+        (rules.look_up && rules.look_up_all).into(),
+    ];
+    let settled = spi::query(SETTLE, &arguments, |row| {
+        let Some((call, entry)) = id_and_text(&row)? else { return Ok(None) };
+        let to_look_up = match row.get::<bool>(5)? {
+            Some(true) => to_look_up(call, row.get(3)?, row.get(4)?),
+            _ => None,
+        };
+        Ok(Some(Settled { call, entry, to_look_up }))
+    })?;
     Ok(settled.into_iter().flatten().collect())
+}
+
+fn to_look_up(
+    call: Uuid,
+    generation_id: Option<String>,
+    key_name: Option<String>,
+) -> Option<ToLookUp> {
+    let (generation_id, key_name) = generation_id.zip(key_name)?;
+    Some(ToLookUp { call, generation_id, key_name })
 }
 
 /// Each call's ledger row as JSON text, without writing: where the journal is locked.
 pub fn ledger_rows(ended: &[Ended], time_zone: &str) -> SpiResult<Vec<(Uuid, String)>> {
-    let ended = spi::read(ENDED, &[rows(ended).into(), time_zone.into()], id_and_text)?;
+    let ended = spi::read(ENDED, &[rows(ended).into(), time_zone.into()], |row| id_and_text(&row))?;
     Ok(ended.into_iter().flatten().collect())
 }
 
@@ -169,7 +259,7 @@ fn rows(ended: &[Ended]) -> String {
     format!("[{}]", ended.iter().map(row).collect::<Vec<String>>().join(","))
 }
 
-fn id_and_text(row: spi::Row) -> SpiResult<Option<(Uuid, String)>> {
+fn id_and_text(row: &spi::Row) -> SpiResult<Option<(Uuid, String)>> {
     let (id, text) = (row.get::<String>(1)?, row.get::<String>(2)?);
     Ok(id.and_then(|id| Uuid::parse_str(&id).ok()).zip(text))
 }
@@ -197,9 +287,38 @@ pub fn forget(calls: &[Uuid]) -> SpiResult<()> {
     if calls.is_empty() { Ok(()) } else { spi::execute(FORGET, &[ids(calls).into()]) }
 }
 
-/// Marks as unknown what an earlier gateway left in flight.
-pub fn recover() -> SpiResult<()> {
-    spi::execute(RECOVER, &[])
+/// Marks as unknown what an earlier gateway left in flight; `look_up`: as in [`Rules`].
+pub fn recover(look_up: bool) -> SpiResult<()> {
+    spi::execute(RECOVER, &[look_up.into()])
+}
+
+/// Every generation that is to be looked up.
+pub fn to_look_ups() -> SpiResult<Vec<ToLookUp>> {
+    let found = spi::query(TO_LOOK_UP, &[], |row| {
+        let call = row.get::<String>(1)?.and_then(|id| Uuid::parse_str(&id).ok());
+        let (generation_id, key_name) = (row.get(2)?, row.get(3)?);
+        Ok(call.and_then(|call| to_look_up(call, generation_id, key_name)))
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// A call whose generation is looked up: whether it is booked, and its ledger row as JSON text. None
+/// where that is done with.
+pub fn looked_at(call: Uuid) -> SpiResult<Option<(bool, String)>> {
+    let found = spi::query(LOOKED_AT, &[call.to_string().into()], |row| {
+        Ok(row.get::<bool>(1)?.zip(row.get::<String>(2)?))
+    })?;
+    Ok(found.into_iter().flatten().next())
+}
+
+/// Asks no more for these calls' generations.
+pub fn stop_looking(calls: &[Uuid]) -> SpiResult<()> {
+    if calls.is_empty() { Ok(()) } else { spi::execute(STOP_LOOKING, &[ids(calls).into()]) }
+}
+
+/// Has the booked calls looked up whose cost was never found out.
+pub fn look_again(system_identifier: i64) -> SpiResult<()> {
+    spi::execute(LOOK_AGAIN, &[system_identifier.into()])
 }
 
 /// The calls that have ended and are not booked.

@@ -11,7 +11,7 @@ mod gateway;
 mod journal;
 mod key_check;
 mod key_requests;
-
+mod look_ups;
 mod server;
 mod settlement;
 mod spill;

@@ -211,6 +211,18 @@ impl Connection {
                     let status = status.ok_or(std::io::ErrorKind::BrokenPipe)?;
                     self.reply(&Reply::Status(status), &[]).await?;
                 }
+                Request::SettleNow => {
+                    let settled = self.shared.outbox.ask(|done| Event::SettleNow { done });
+                    let settled = tokio::select! {
+                        settled = settled => settled.ok_or(std::io::ErrorKind::BrokenPipe)?,
+                        // A caller says nothing before its reply: it has gone.
+                        _ = self.reader.read_u8() => {
+                            return Err(std::io::ErrorKind::UnexpectedEof.into());
+                        }
+                    };
+                    let reply = settled.map_or_else(Reply::Refused, Reply::SettledNow);
+                    self.reply(&reply, &[]).await?;
+                }
                 Request::Received => return Err(std::io::ErrorKind::InvalidData.into()),
                 about_keys => {
                     let reply = tokio::select! {

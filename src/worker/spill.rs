@@ -11,7 +11,7 @@ use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::journal::{self, Intent};
+use super::journal::{self, Intent, Rules};
 use super::settlement::State;
 use crate::ledger::Entry;
 use crate::pg::xact::Aborted;
@@ -29,16 +29,14 @@ pub enum Record {
 
 impl Record {
     /// Writes it to the journal, in the current transaction.
-    pub fn write(&self, system_identifier: i64, time_zone: &str) -> SpiResult<()> {
+    pub fn write(&self, system_identifier: i64, rules: &Rules) -> SpiResult<()> {
         match self {
             Record::Intent(intent) => journal::insert(&[intent], system_identifier),
             Record::Generation(call, id) => journal::set_generations(&[(*call, id.clone())]),
             Record::Deferred(call, xid) => journal::defer(&[(*call, *xid)]),
             Record::CallerGone(call) => journal::callers_gone(&[*call]),
             Record::Unsent(call) => journal::forget(&[*call]),
-            Record::Ended(state, entry) => {
-                journal::settle(&[(*state, entry)], time_zone).map(|_| ())
-            }
+            Record::Ended(state, entry) => journal::settle(&[(*state, entry)], rules).map(|_| ()),
         }
     }
 

@@ -33,8 +33,15 @@ impl Database<'static> {
 
     /// As [`Database::new`], but the gateway starts with this setting.
     pub fn with(setting: &str, value: &str) -> Database<'static> {
+        Database::with_all(&[(setting, value)])
+    }
+
+    /// As [`Database::new`], but the gateway starts with these settings.
+    pub fn with_all(settings: &[(&str, &str)]) -> Database<'static> {
         let database = Database::without_key();
-        database.set(setting, value);
+        for (setting, value) in settings {
+            database.set(setting, value);
+        }
         database.store_key();
         database
     }

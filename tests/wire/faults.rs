@@ -55,6 +55,25 @@ fn assert_is_the_bills(row: &Value, billed: &Generation) {
     assert_eq!(row["completion_tokens"], json!(billed.completion_tokens));
 }
 
+/// The row has the generation's id, and all its figures from OpenRouter's record of it: its caller got an
+/// error, and the answer did not say what it cost.
+fn assert_is_settled(row: &Value, billed: &Generation) {
+    assert_eq!(row["generation_id"], json!(billed.id));
+    assert_eq!(row["outcome"], "failed", "{row}");
+    assert_eq!(row["cost_usd"].to_string(), billed.cost, "{row}");
+    assert_eq!(row["cost_source"], "settled");
+    assert_eq!(row["prompt_tokens"], json!(billed.prompt_tokens));
+    assert_eq!(row["completion_tokens"], json!(billed.completion_tokens));
+    assert_eq!(row["total_tokens"], json!(billed.prompt_tokens + billed.completion_tokens));
+    assert_eq!(row["cached_tokens"], json!(billed.cached_tokens));
+    assert_eq!(row["reasoning_tokens"], json!(billed.reasoning_tokens));
+    assert_eq!(row["model"], json!(billed.model));
+    assert_eq!(row["provider"], json!(billed.provider));
+    assert_eq!(row["finish_reason"], json!(billed.finish_reason));
+    assert_eq!(row["is_byok"], json!(billed.is_byok));
+    assert_eq!(row["calls"], json!(1));
+}
+
 /// The row says that the cost is not known: it is neither 0 nor a guess.
 fn assert_cost_is_unknown(row: &Value) {
     for unknown in ["cost_usd", "cost_sek", "upstream_cost_usd", "prompt_tokens", "total_tokens"] {

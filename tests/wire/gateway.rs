@@ -117,7 +117,7 @@ fn gateways_that_are_ended_again_and_again_lose_nothing() {
 }
 
 #[test]
-fn after_a_crash_what_was_in_flight_is_unknown_and_never_sent_again() {
+fn after_a_crash_what_was_in_flight_is_looked_up_and_never_sent_again() {
     let mut cluster = Cluster::start(&[]);
     let database = Database::on(&cluster, Config::default());
     database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
@@ -125,7 +125,7 @@ fn after_a_crash_what_was_in_flight_is_unknown_and_never_sent_again() {
     let mut client = cluster.connect(&name, "postgres");
     call(&mut client, &[]).expect("an answer");
     std::thread::scope(|scope| {
-        scope.spawn(|| call(&mut client, &[("fake_delay_ms", "60000")]).expect_err("the crash"));
+        scope.spawn(|| call(&mut client, &[("fake_delay_ms", "4000")]).expect_err("the crash"));
         let mut admin = cluster.connect(&name, "postgres");
         wait_until("the id of the call in flight is in the journal", SOON, || {
             admin
@@ -153,10 +153,11 @@ fn after_a_crash_what_was_in_flight_is_unknown_and_never_sent_again() {
         )
         .expect("the ledger");
     let outcomes: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    assert_eq!(outcomes, ["committed", "unknown", "committed"]);
-    assert_eq!(rows[1].get::<_, String>(1), "unknown");
-    assert_eq!(rows[1].get::<_, Option<String>>(2), None);
-    assert_eq!(rows[1].get::<_, String>(3), fake.bill()[1].id);
+    assert_eq!(outcomes, ["committed", "failed", "committed"]);
+    let lost = &fake.bill()[1];
+    assert_eq!(rows[1].get::<_, String>(1), "settled");
+    assert_eq!(rows[1].get::<_, String>(2), lost.cost);
+    assert_eq!(rows[1].get::<_, String>(3), lost.id);
     assert_eq!(fake.requests().len(), 3, "nothing was sent again");
 }
 

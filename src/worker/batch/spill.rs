@@ -15,7 +15,7 @@ impl Batch {
     /// all stays in the batch, for the journal; but not what went over the wire, which would fill the
     /// memory while a lock is held for long.
     pub fn spill(&mut self, spill: &Spill, conditions: Conditions) -> Result<(), Aborted> {
-        let time_zone = conditions.time_zone;
+        let rules = conditions.rules;
         self.keep_content(conditions.keep_answers, conditions.log_content)?;
         let (go, mut intents) = self.admit(conditions)?;
         let waiting: Vec<Ended> = self
@@ -26,7 +26,7 @@ impl Batch {
             .collect();
         // Where the rates are locked, too, the ledger's rows come later.
         let mut rows: HashMap<Uuid, String> = match !waiting.is_empty() && rates::try_lock() {
-            true => journal::ledger_rows(&waiting, time_zone)?.into_iter().collect(),
+            true => journal::ledger_rows(&waiting, &rules.time_zone)?.into_iter().collect(),
             false => HashMap::new(),
         };
         let generations = self.generations.iter();

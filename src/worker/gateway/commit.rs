@@ -6,7 +6,6 @@ use pgrx::warning;
 
 use super::Gateway;
 use crate::pg::xact::{self, Aborted};
-use crate::settings;
 use crate::worker::batch::{Batch, Committed, Conditions};
 
 /// How long a generation's id may wait for a commit that goes anyway.
@@ -20,14 +19,14 @@ const SPILL_AFTER: Duration = Duration::from_millis(100);
 /// What must hold for the calls of a batch to be sent; apart from `self`, whose other fields are borrowed
 /// too.
 macro_rules! conditions {
-    ($gateway:expr, $batch:expr, $time_zone:expr) => {{
+    ($gateway:expr, $batch:expr, $rules:expr) => {{
         // Those that wait to be sent are in flight already, as far as their connections are concerned.
         let in_flight = $gateway.shared.in_flight().saturating_sub($batch.waiting());
         Conditions {
             room: $gateway.settings.max_in_flight.saturating_sub(in_flight),
             keyring: &mut $gateway.keyring,
             system_identifier: $gateway.system_identifier,
-            time_zone: $time_zone,
+            rules: $rules,
             keep_answers: !$gateway.settings.answer_retention.is_zero(),
             log_content: $gateway.settings.log_content,
         }
@@ -79,8 +78,8 @@ impl Gateway {
         if now - since < SPILL_AFTER || !self.batch.is_worth_spilling() {
             return;
         }
-        let time_zone = settings::reporting_time_zone();
-        let conditions = conditions!(self, self.batch, &time_zone);
+        let rules = self.rules();
+        let conditions = conditions!(self, self.batch, &rules);
         let (batch, spill) = (&mut self.batch, &self.spill);
         // Also where the transaction fails: the file may have been written by then.
         self.has_spilled = true;
@@ -121,8 +120,8 @@ impl Gateway {
         if let Err(aborted) = self.recover() {
             return Err(Box::new((batch, aborted)));
         }
-        let time_zone = settings::reporting_time_zone();
-        let conditions = conditions!(self, batch, &time_zone);
+        let rules = self.rules();
+        let conditions = conditions!(self, batch, &rules);
         match xact::transaction(|| batch.write(conditions)) {
             Ok(committed) => {
                 self.tell(batch, committed);
@@ -132,7 +131,10 @@ impl Gateway {
         }
     }
 
-    fn tell(&self, batch: Batch, committed: Committed) {
+    fn tell(&mut self, batch: Batch, mut committed: Committed) {
+        for wanted in std::mem::take(&mut committed.to_look_up) {
+            self.look_ups.add(wanted);
+        }
         for (call, token) in batch.costs_out_of_range() {
             warning!(
                 "hiems call {call}: the cost {token} is out of range; it is booked as unknown"

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::Gateway;
 use crate::pg::xact::{self, Aborted};
-use crate::settings;
 use crate::worker::journal;
 use crate::worker::spill::Line;
 
@@ -25,9 +24,14 @@ impl Gateway {
             Err(_) => self.replay_one_by_one(&lines)?,
         }
         // Before any call of this gateway's own is in the journal.
-        transaction(journal::recover)?;
+        let look_up = self.rules().look_up;
+        transaction(|| journal::recover(look_up))?;
+        let wanted = xact::transaction(journal::to_look_ups)?;
         self.spill.forget_inherited();
         self.recovered = true;
+        for wanted in wanted {
+            self.look_ups.add(wanted);
+        }
         Ok(())
     }
 
@@ -35,11 +39,11 @@ impl Gateway {
         if lines.is_empty() {
             return Ok(());
         }
-        let time_zone = settings::reporting_time_zone();
+        let rules = self.rules();
         transaction(|| {
             for line in lines {
                 match &line.record {
-                    Some(record) => record.write(self.system_identifier, &time_zone)?,
+                    Some(record) => record.write(self.system_identifier, &rules)?,
                     None => return Err(unreadable()),
                 }
             }

@@ -7,12 +7,15 @@ use pgrx::warning;
 
 use super::Gateway;
 use crate::contents;
-use crate::ledger;
+use crate::ledger::{self, Swept};
 use crate::pg::{lock, session, xact};
-use crate::worker::journal;
+use crate::worker::journal::{self, ToLookUp};
 
 /// How often old answers are looked for.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How many calls are booked in one transaction: callers wait meanwhile.
+const CHUNK: i64 = 1_000;
 
 impl Gateway {
     /// Books what callers left. True if the gateway has to leave: the database is wanted by somebody,
@@ -29,7 +32,7 @@ impl Gateway {
         let due = (self.unswept || self.on_their_way > 0) && self.recover().is_ok();
         let system = self.system_identifier;
         let warned = &mut self.warned_of_trigger;
-        let swept = xact::transaction(|| -> SpiResult<(bool, Option<i64>)> {
+        let swept = xact::transaction(|| -> SpiResult<(bool, Option<Swept>)> {
             // While calls are in flight their callers hold the database anyway.
             let wanted = open.is_empty() && lock::database_is_wanted();
             if wanted || journal::extension()?.is_none() {
@@ -47,14 +50,14 @@ impl Gateway {
                 }
                 return Ok((false, None));
             }
-            let left = if due { Some(ledger::book_finished(system, &open, None)?) } else { None };
-            Ok((false, left))
+            let swept =
+                if due { Some(ledger::book_finished(system, &open, None, CHUNK)?) } else { None };
+            Ok((false, swept))
         });
         let wanted = match swept {
-            Ok((wanted, left)) => {
-                if let Some(left) = left {
-                    self.on_their_way = left;
-                    self.unswept = false;
+            Ok((wanted, swept)) => {
+                if let Some(swept) = swept {
+                    self.take_swept(&swept);
                 }
                 wanted
             }
@@ -73,6 +76,20 @@ impl Gateway {
         wanted
     }
 
+    fn take_swept(&mut self, swept: &Swept) {
+        self.on_their_way = swept.left;
+        self.unswept = swept.due >= CHUNK;
+        if self.unswept {
+            // There are more: at once, but for those who wait for something else.
+            self.next_tick = Instant::now();
+        }
+        let wanted = swept.to_look_up.as_deref().unwrap_or("[]");
+        let wanted: Vec<ToLookUp> = serde_json::from_str(wanted).unwrap_or_default();
+        for wanted in wanted {
+            self.look_ups.add(wanted);
+        }
+    }
+
     /// Forgets what has been kept for long enough, now and then.
     fn purge(&mut self) {
         if Instant::now() < self.next_purge {
@@ -89,15 +106,15 @@ impl Gateway {
     }
 
     /// Where one call cannot be booked, the others must be.
-    fn sweep_one_by_one(&self, open: &[uuid::Uuid]) {
+    fn sweep_one_by_one(&mut self, open: &[uuid::Uuid]) {
         let system = self.system_identifier;
         let Ok(settled) = xact::transaction(journal::settled) else { return };
         for call in settled {
             let booked = xact::transaction(|| match ledger::try_lock() && journal::try_lock() {
-                true => Ok(ledger::book_finished(system, open, Some(call))?),
+                true => Ok(ledger::book_finished(system, open, Some(call), 1)?),
                 false => Err(xact::Aborted::by_lock()),
             });
-            if let Err(aborted) = booked {
+            if let Err(aborted) = booked.map(|swept| self.take_swept(&swept)) {
                 // It would be the same with all the others.
                 if aborted.lock_not_available {
                     return;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{assert_keyless, call_id};
 
-/// The one row of a call whose outcome is not known.
+/// The one row of a call whose outcome is not known, and not looked up.
 fn assert_booked_as_unknown(database: &Database, refusal: &Refusal, error_code: &str) -> Value {
     database.wait_until_booked();
     let mut rows = database.ledger();
@@ -54,7 +54,8 @@ fn an_openrouter_that_cannot_be_reached_leaves_nothing() {
 
 #[test]
 fn an_answer_that_takes_too_long_is_given_up_and_its_generation_known() {
-    let database = Database::with("hiems.request_timeout", "1s");
+    let database =
+        Database::with_all(&[("hiems.request_timeout", "1s"), ("hiems.settlement_timeout", "0")]);
     let options = directives(&[("fake_delay_ms", "4000")]);
     let refusal = call(&mut database.admin(), &options).refusal();
     assert_eq!(database.fake.in_flight(), 1);
@@ -77,7 +78,7 @@ fn headers_that_do_not_come_leave_no_generation() {
 
 #[test]
 fn a_connection_that_breaks_leaves_the_outcome_open() {
-    let mut database = Database::new();
+    let mut database = Database::with("hiems.settlement_timeout", "1s");
     let options = directives(&[("fake_delay_ms", "60000")]);
     let running = Running::in_flight(&database, database.admin(), &options, 1);
     let mut admin = database.admin();
@@ -108,7 +109,10 @@ fn a_connection_that_breaks_leaves_the_outcome_open() {
 
 #[test]
 fn an_answer_that_is_too_large_is_cut_off_and_booked() {
-    let database = Database::with("hiems.max_response_bytes", "2kB");
+    let database = Database::with_all(&[
+        ("hiems.max_response_bytes", "2kB"),
+        ("hiems.settlement_timeout", "0"),
+    ]);
     let mut client = database.admin();
     let options = directives(&[("fake_answer", &"x".repeat(4096))]);
     let refusal = call(&mut client, &options).refusal();

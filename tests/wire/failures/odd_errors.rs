@@ -60,7 +60,7 @@ const CASES: [(u16, &str, &str, &str, &str); 19] = [
 
 #[test]
 fn every_dress_is_recognised_and_booked_once() {
-    let database = Database::new();
+    let database = Database::with("hiems.settlement_timeout", "0");
     let mut client = database.admin();
     for (status, body, sqlstate, detail, error_code) in CASES {
         let code = status.to_string();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn an_answer_without_usage_is_an_answer_of_unknown_cost() {
-    let database = Database::new();
+    let database = Database::with("hiems.settlement_timeout", "0");
     let options = directives(&[("fake_no_usage", "true"), ("fake_answer", "here it is")]);
     let answer = call(&mut database.admin(), &options).expect("an answer");
     let answer: Value = serde_json::from_str(&answer).expect("JSON");

@@ -65,6 +65,7 @@ fn a_session_that_calls_never_has_it() {
     assert_in_the_gateway_alone(&cluster, &database, Some(pid(&mut setter)));
 
     database.set("hiems.base_url", &canned.base_url());
+    database.set("hiems.settlement_timeout", "0");
     end_gateway(&database);
     let error = format!(r#"{{"error": {{"code": 401, "message": "Bearer {SECRET}: refused"}}}}"#);
     canned.answer(401, "", error.as_bytes());

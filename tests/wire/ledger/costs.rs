@@ -101,7 +101,7 @@ fn a_cost_out_of_all_range_is_not_known() {
 // the row, nor leave the caller without the call's id.
 #[test]
 fn an_answer_with_a_number_that_jsonb_refuses_is_not_lost() {
-    let database = Database::new();
+    let database = Database::with("hiems.settlement_timeout", "0");
     let mut client = database.admin();
     let answered = call(&mut client, &directives(&[("fake_cost", "1e150000")]));
     database.wait_until_booked();

@@ -74,7 +74,8 @@ fn a_dump_brings_everything_back_elsewhere() {
     away.write("hiems_master.key", &key, 0o600);
     restored
         .batch_execute(&format!(
-            "LOAD 'hiems'; ALTER DATABASE restored SET hiems.base_url = '{}'",
+            "LOAD 'hiems'; ALTER DATABASE restored SET hiems.base_url = '{}';
+             ALTER DATABASE restored SET hiems.settlement_timeout = '1s'",
             database.fake.base_url()
         ))
         .expect("a setting");

@@ -8,6 +8,7 @@ use hiems_tests::{Cluster, Config, Database, KEY, Running, call, directives, wai
 fn a_fast_stop_finishes_what_it_can_and_leaves_the_rest_to_the_next_start() {
     let mut cluster = Cluster::start(&[]);
     let database = Database::on(&cluster, Config::default());
+    database.set("hiems.settlement_timeout", "1s");
     database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
     let short = directives(&[("fake_delay_ms", "1500")]);
     let long = directives(&[("fake_delay_ms", "120000")]);

@@ -6,7 +6,7 @@ use super::{call, insert, rows};
 
 #[test]
 fn what_is_unknown_is_null_and_counted() {
-    let database = Database::new();
+    let database = Database::with("hiems.settlement_timeout", "0");
     let mut client = database.admin();
     call(&mut client, "openai/gpt-4o-mini", "ada", None, &[("fake_no_usage", "true")]);
     for view in ["usage_totals", "usage_by_model", "usage_by_use_case", "usage_by_user"] {
