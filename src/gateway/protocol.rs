@@ -48,8 +48,9 @@ pub const PREFIX: usize = 8;
 const MAX_PART: usize = 1 << 30;
 
 /// The folder of sockets and locks, in the data directory, which is every server process's working
-/// directory. A base backup leaves it out.
-const FOLDER: &str = "pg_stat_tmp/hiems";
+/// directory. A base backup leaves out what is in it. None of our own: pg_rewind could not remove it
+/// where a crash has left a socket.
+const FOLDER: &str = "pg_stat_tmp";
 
 /// The gateway's files for one database.
 pub struct Files {
@@ -62,15 +63,15 @@ impl Files {
     pub fn of_database(oid: u32) -> Files {
         let folder = PathBuf::from(FOLDER);
         Files {
-            socket: folder.join(format!("{oid}.sock")),
-            lock: folder.join(format!("{oid}.lock")),
+            socket: folder.join(format!("hiems.{oid}.sock")),
+            lock: folder.join(format!("hiems.{oid}.lock")),
             folder,
         }
     }
 
     /// What gateways of all databases lock while they write to the master keys' file.
     pub fn master_key_lock() -> PathBuf {
-        PathBuf::from(FOLDER).join("master_key.lock")
+        PathBuf::from(FOLDER).join("hiems.master_key.lock")
     }
 }
 

@@ -40,7 +40,7 @@ pub fn run() {
         Ok(Some(lock)) => lock,
         Ok(None) => return,
         Err(error) => {
-            warning!("the hiems gateway cannot use its folder {}: {error}", files.folder.display());
+            warning!("the hiems gateway cannot use the folder {}: {error}", files.folder.display());
             return;
         }
     };

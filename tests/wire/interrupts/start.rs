@@ -15,7 +15,7 @@ fn hold_up_the_gateway(database: &Database) -> File {
     wait_until("the gateway has left", Duration::from_secs(30), || database.gateways().is_empty());
     let oid =
         database.text("SELECT oid::text FROM pg_database WHERE datname = current_database()", &[]);
-    let name = format!("pg_stat_tmp/hiems/{}.lock", oid.expect("an oid"));
+    let name = format!("pg_stat_tmp/hiems.{}.lock", oid.expect("an oid"));
     let lock = File::open(cluster().data().join(name)).expect("the lock file");
     lock.lock().expect("the lock");
     lock

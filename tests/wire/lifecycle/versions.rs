@@ -13,10 +13,9 @@ use hiems_tests::{Cluster, Config, Database, KEY, ResultExt, call, wait_until};
 const GATEWAY: &str = r#"
 import fcntl, os, signal, socket, sys
 oid, version = sys.argv[1], int(sys.argv[2])
-os.makedirs('pg_stat_tmp/hiems', mode=0o700, exist_ok=True)
-lock = open(f'pg_stat_tmp/hiems/{oid}.lock', 'a')
+lock = open(f'pg_stat_tmp/hiems.{oid}.lock', 'a')
 fcntl.flock(lock, fcntl.LOCK_EX)
-path = f'pg_stat_tmp/hiems/{oid}.sock'
+path = f'pg_stat_tmp/hiems.{oid}.sock'
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(path)
 listener.listen()
@@ -101,7 +100,7 @@ fn two_gateways_never_serve_one_database() {
     let oid = database
         .text("SELECT oid::text FROM pg_database WHERE datname = current_database()", &[])
         .expect("an OID");
-    let path = cluster.data().join(format!("pg_stat_tmp/hiems/{oid}.lock"));
+    let path = cluster.data().join(format!("pg_stat_tmp/hiems.{oid}.lock"));
     let lock = fs::File::options().append(true).open(path).expect("the lock file");
     lock.lock().expect("the lock");
     std::thread::scope(|scope| {
