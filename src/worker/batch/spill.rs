@@ -76,6 +76,7 @@ impl Batch {
     /// next gateway.
     pub fn is_worth_spilling(&self) -> bool {
         !self.intents.is_empty()
+            || !self.generations.is_empty()
             || !self.again.is_empty()
             || self.settlements.iter().any(|ending| ending.done.is_some())
             || self.deferred.iter().any(|(_, _, done)| done.is_some())
