@@ -7,6 +7,7 @@ use pgrx::warning;
 use super::Gateway;
 use crate::pg::xact::{self, Aborted};
 use crate::worker::batch::{Batch, Committed, Conditions};
+use crate::worker::spill::retire_ids;
 
 /// How long a generation's id may wait for a commit that goes anyway.
 pub(super) const GENERATION_DELAY: Duration = Duration::from_millis(10);
@@ -83,7 +84,9 @@ impl Gateway {
         let (batch, spill) = (&mut self.batch, &self.spill);
         // Also where the transaction fails: the file may have been written by then.
         self.has_spilled = true;
-        if let Err(aborted) = xact::transaction(|| batch.spill(spill, conditions)) {
+        let spilled = xact::transaction(retire_ids)
+            .and_then(|()| xact::transaction(|| batch.spill(spill, conditions)));
+        if let Err(aborted) = spilled {
             warning!("hiems: {}", aborted.message);
             self.batch.forget_content();
         }
