@@ -36,6 +36,8 @@ mod rates;
 mod readme;
 #[path = "wire/realtime.rs"]
 mod realtime;
+#[path = "wire/recovery.rs"]
+mod recovery;
 #[path = "wire/refusals.rs"]
 mod refusals;
 #[path = "wire/settlement.rs"]

@@ -54,12 +54,33 @@ impl Cluster {
 
     /// A standby of this server, which follows it.
     pub fn standby(&self) -> Cluster {
+        self.copy("standby")
+    }
+
+    /// A server of its own out of a base backup of this one.
+    pub fn backup(&self) -> Cluster {
+        self.copy("backup")
+    }
+
+    /// Makes this standby a primary.
+    pub fn promote(&self) {
+        self.script("promote", &[]);
+    }
+
+    /// Makes this server, which is stopped, a standby of one that it shared its history with: what it
+    /// did since is undone.
+    pub fn rewind_to(&mut self, source: &Cluster) {
+        let started = self.script("rewind", &[&source.folder.to_string_lossy()]);
+        self.port = started.trim().parse().expect("a port");
+    }
+
+    fn copy(&self, verb: &str) -> Cluster {
         let mut folder = self.folder.clone().into_os_string();
-        folder.push("-standby");
-        let mut standby = Cluster { folder: folder.into(), port: 0 };
-        let started = standby.script("standby", &[&self.folder.to_string_lossy()]);
-        standby.port = started.trim().parse().expect("a port");
-        standby
+        folder.push(format!("-{verb}"));
+        let mut copy = Cluster { folder: folder.into(), port: 0 };
+        let started = copy.script(verb, &[&self.folder.to_string_lossy()]);
+        copy.port = started.trim().parse().expect("a port");
+        copy
     }
 
     /// One of PostgreSQL's own programs, such as pg_dump, told where this server is.

@@ -1,0 +1,164 @@
+//! Clocks that jump, standbys that are promoted, servers that are rewound, backups that are restored and
+//! gateways that take turns, all with calls in flight. OpenRouter's bill is the judge.
+
+#[path = "recovery/backup.rs"]
+mod backup;
+#[path = "recovery/clock.rs"]
+mod clock;
+#[path = "recovery/crash.rs"]
+mod crash;
+#[path = "recovery/handover.rs"]
+mod handover;
+#[path = "recovery/promotion.rs"]
+mod promotion;
+#[path = "recovery/rewind.rs"]
+mod rewind;
+
+use std::path::Path;
+use std::time::Duration;
+
+use hiems_tests::{
+    Cluster, Database, Fake, Generation, Running, directives, user_message, wait_until,
+};
+use postgres::{Client, Error, Row};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// In flight for long enough to break something meanwhile, and short enough to wait for its bill.
+const LONG_MS: &str = "8000";
+
+const CALL: &str = "
+    SELECT hiems.submit_prompt('openai/gpt-4o-mini', $1::text::jsonb, \"user\" => $2,
+                               options => $3::text::jsonb)::text";
+
+/// A call by a name of its own, which the bill has, too; the answer comes after so many milliseconds.
+fn call_as(client: &mut Client, user: &str, delay_ms: &str) -> Result<String, Error> {
+    let options = directives(&[("fake_delay_ms", delay_ms)]);
+    Ok(client.query_one(CALL, &[&user_message("hello"), &user, &options])?.get(0))
+}
+
+/// The same, without waiting for the answer.
+fn start(client: Client, user: &str, delay_ms: &str) -> Running {
+    let (user, delay_ms) = (user.to_owned(), delay_ms.to_owned());
+    Running::with(client, move |client| call_as(client, &user, &delay_ms))
+}
+
+/// Waits until the journal that `client` sees has so many generations in flight.
+fn wait_until_journalled(client: &mut Client, calls: i64) {
+    const IN_FLIGHT: &str = "
+        SELECT count(*) FROM hiems_private.calls WHERE state = 'sent' AND generation_id IS NOT NULL";
+    wait_until("the generations in flight are in the journal", SOON, || {
+        client.query_one(IN_FLIGHT, &[]).is_ok_and(|row| row.get::<_, i64>(0) == calls)
+    });
+}
+
+/// What the ledger must say of a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// This outcome, at the bill's cost.
+    Known(&'static str),
+    /// It was in flight: its cost is the bill's where it was asked for later, or else not known.
+    Lost,
+}
+
+const COMMITTED: End = End::Known("committed");
+
+/// Once all is booked, the ledger has one row for each of these calls and no other, which agrees with the
+/// bill; and the bill has each call once.
+fn judge(client: &mut Client, fake: &Fake, calls: &[(&str, End)]) {
+    let rows = booked(client, fake);
+    let users: Vec<&str> = rows.iter().map(|row| row.get("user_id")).collect();
+    let mut expected: Vec<&str> = calls.iter().map(|(user, _)| *user).collect();
+    expected.sort_unstable();
+    assert_eq!(users, expected);
+    for (user, end) in calls {
+        let row = rows.iter().find(|row| row.get::<_, &str>("user_id") == *user).expect("a row");
+        let generation = billed_once(fake, user);
+        assert_eq!(row.get::<_, Option<&str>>("generation_id"), Some(&*generation.id), "{user}");
+        let is_right = match end {
+            End::Known(outcome) => {
+                row.get::<_, &str>("outcome") == *outcome && is_billed(client, row, &generation)
+            }
+            End::Lost => is_settled_or_unknown(client, row, &generation),
+        };
+        let said: [Option<&str>; 3] =
+            ["outcome", "cost_source", "cost_usd"].map(|column| row.get(column));
+        assert!(is_right, "{user} is not {end:?} at {}: {said:?}", generation.cost);
+    }
+}
+
+/// The ledger in the order of the users' names, once nothing is on its way any more.
+fn booked(client: &mut Client, fake: &Fake) -> Vec<Row> {
+    wait_until("every call is booked", SOON, || {
+        fake.in_flight() == 0
+            && client
+                .query_one("SELECT NOT EXISTS (SELECT FROM hiems_private.calls)", &[])
+                .is_ok_and(|row| row.get(0))
+    });
+    client
+        .query(
+            "SELECT user_id, outcome, generation_id, cost_usd::text, cost_source
+             FROM hiems.ai_usage_logs ORDER BY user_id COLLATE \"C\"",
+            &[],
+        )
+        .expect("the ledger")
+}
+
+/// The one generation of this user's: nothing was sent again.
+fn billed_once(fake: &Fake, user: &str) -> Generation {
+    let of_user = |generation: &Generation| generation.user.as_deref() == Some(user);
+    let mut generations: Vec<_> = fake.bill().into_iter().filter(of_user).collect();
+    assert_eq!(generations.len(), 1, "{user}");
+    generations.remove(0)
+}
+
+fn is_billed(client: &mut Client, row: &Row, generation: &Generation) -> bool {
+    row.get::<_, &str>("cost_source") == "billed" && is_cost(client, row, generation)
+}
+
+fn is_settled_or_unknown(client: &mut Client, row: &Row, generation: &Generation) -> bool {
+    match row.get::<_, &str>("cost_source") {
+        "unknown" => row.get::<_, Option<&str>>("cost_usd").is_none(),
+        "settled" => is_cost(client, row, generation),
+        _ => false,
+    }
+}
+
+/// To the last digit.
+fn is_cost(client: &mut Client, row: &Row, generation: &Generation) -> bool {
+    let cost = client
+        .query_one("SELECT ($1::text)::numeric::text", &[&generation.cost])
+        .expect("a numeric");
+    row.get::<_, Option<&str>>("cost_usd") == Some(cost.get(0))
+}
+
+/// What stands in for a locked journal, in a data directory; empty where nothing does.
+fn spilled(data: &Path) -> String {
+    let entries = std::fs::read_dir(data).expect("the data directory").flatten();
+    let is_spill =
+        |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("hiems_calls.");
+    let read = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path());
+    // One may go meanwhile.
+    entries.filter(is_spill).filter_map(|entry| read(entry).ok()).collect()
+}
+
+/// Starts a call while the journal is locked; returns once its generation is in the spill.
+fn start_behind_lock(cluster: &Cluster, database: &Database, user: &str) -> Running {
+    let running = start(database.admin(), user, LONG_MS);
+    wait_until("the generation is in the spill", SOON, || {
+        let begun = database.fake.has_begun(user);
+        begun && spilled(&cluster.data()).contains(&billed_once(&database.fake, user).id)
+    });
+    running
+}
+
+/// A session that holds these tables until it commits or ends.
+fn lock(database: &Database, tables: &str) -> Client {
+    let mut client = database.admin();
+    client
+        .batch_execute(&format!("BEGIN; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"))
+        .expect("the lock");
+    client
+}
+
+const JOURNAL: &str = "hiems_private.calls";
