@@ -13,6 +13,8 @@ mod handover;
 mod promotion;
 #[path = "recovery/rewind.rs"]
 mod rewind;
+#[path = "recovery/traffic.rs"]
+mod traffic;
 
 use std::path::Path;
 use std::time::Duration;

@@ -103,6 +103,8 @@ fn every_call_is_booked_wherever_the_clock_jumps() {
         // All of it is booked without the clock's coming back.
         let calls: Vec<_> = calls.iter().map(|(user, end)| (user.as_str(), *end)).collect();
         judge(&mut admin, &database.fake, &calls);
+        let health = "SELECT status FROM hiems.health() WHERE name = 'clock'";
+        assert_eq!(database.text(health, &[]).as_deref(), Some("warn"), "at {offset}");
     }
     assert_eq!(database.fake.requests().len(), calls.len());
     let measured: bool = admin

@@ -1,4 +1,4 @@
-//! A gateway of an older library, with calls in flight, makes way for one of this library.
+//! Two gateways at a time, with calls in flight.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -6,9 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use hiems_tests::{Cluster, Config, Database, wait_until};
+use hiems_tests::{Cluster, Config, Database, ResultExt, wait_until};
 
-use super::{COMMITTED, End, SOON, judge, start, wait_until_journalled};
+use super::traffic::agree_with_bill;
+use super::{COMMITTED, End, LONG_MS, SOON, booked, call_as, judge, start, wait_until_journalled};
 
 /// Lets a gateway pass for one of an older library: greets new connections in its place, and tells it to
 /// end when it is told so itself.
@@ -34,9 +35,7 @@ while True:
 "#;
 
 fn age(cluster: &Cluster, database: &Database, gateway: i32) -> Child {
-    let oid = database
-        .text("SELECT oid::text FROM pg_database WHERE datname = current_database()", &[])
-        .expect("an OID");
+    let oid = oid(database);
     let owner = fs::metadata(cluster.data()).expect("the data directory");
     let mut older = Command::new("python3")
         .args(["-c", OLDER, &oid, &gateway.to_string()])
@@ -83,4 +82,38 @@ fn an_older_gateway_finishes_its_calls_before_the_next_one_looks_at_them() {
     calls.extend(new.iter().map(|user| (user.as_str(), COMMITTED)));
     judge(&mut admin, &database.fake, &calls);
     assert_eq!(database.fake.requests().len(), 10);
+}
+
+// The lock keeps them apart. Should somebody remove it, they still send nothing again, and book nothing
+// twice.
+#[test]
+fn two_gateways_without_a_lock_between_them_book_each_call_once() {
+    let cluster = Cluster::start(&[]);
+    let database = Database::on(&cluster, Config::default());
+    database.store_key();
+    let mut admin = database.admin();
+    let flying = start(database.admin(), "flying", "2000");
+    let cancelled = start(database.admin(), "cancelled", LONG_MS);
+    wait_until_journalled(&mut admin, 2);
+    let oid = oid(&database);
+    for file in ["lock", "sock"] {
+        let path = cluster.data().join(format!("pg_stat_tmp/hiems.{oid}.{file}"));
+        fs::remove_file(path).expect("the gateway's file");
+    }
+    call_as(&mut database.admin(), "new", "0").expect("an answer of the second gateway");
+    assert_eq!(database.gateways().len(), 2);
+    admin.execute("SELECT pg_cancel_backend($1)", &[&cancelled.pid]).expect("a signal");
+    assert_eq!(cancelled.end().1.sqlstate(), "57014");
+    flying.end().1.expect("its answer, of the first gateway");
+    // The second one took the first one's calls for lost.
+    let rows = booked(&mut admin, &database.fake);
+    assert_eq!(rows.len(), 3);
+    let outcomes = agree_with_bill(&mut admin, &database.fake, &rows);
+    assert_eq!(outcomes["committed"], 2, "{outcomes:?}");
+    assert_eq!(database.fake.requests().len(), 3);
+}
+
+fn oid(database: &Database) -> String {
+    let oid = "SELECT oid::text FROM pg_database WHERE datname = current_database()";
+    database.text(oid, &[]).expect("an OID")
 }

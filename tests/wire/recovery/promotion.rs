@@ -2,8 +2,9 @@
 
 use hiems_tests::{Cluster, Config, Database, ResultExt, wait_until};
 
+use super::traffic::{Traffic, agree_with_bill};
 use super::{
-    COMMITTED, End, JOURNAL, LONG_MS, SOON, call_as, judge, lock, spilled, start,
+    COMMITTED, End, JOURNAL, LONG_MS, SOON, booked, call_as, judge, lock, spilled, start,
     start_behind_lock, wait_until_journalled,
 };
 
@@ -47,6 +48,33 @@ fn a_promoted_standby_sends_nothing_again_of_what_was_in_flight() {
         ],
     );
     assert_eq!(database.fake.requests().len(), 5);
+}
+
+#[test]
+fn a_standby_takes_over_amid_traffic() {
+    let primary = Cluster::start(&[]);
+    let database = Database::on(&primary, Config::default());
+    database.store_key();
+    let standby = primary.standby();
+    let mut client = standby.connect(&database.name, "postgres");
+    let traffic = Traffic::start(&database);
+    let ledger = "SELECT count(*) FROM hiems.ai_usage_logs";
+    wait_until("the standby follows the traffic", SOON, || {
+        client.query_one(ledger, &[]).is_ok_and(|row| row.get::<_, i64>(0) > 50)
+    });
+    primary.stop("immediate");
+    let answered = traffic.stop();
+    standby.promote();
+    call_as(&mut client, "new", "0").expect("an answer of the new primary");
+    let fake = &database.fake;
+    let rows = booked(&mut client, fake);
+    let outcomes = agree_with_bill(&mut client, fake, &rows);
+    println!("{} calls were answered; in the new ledger: {outcomes:?}", answered.len());
+    // What was not sent on to the standby in time is in no ledger; one call of each session at most was
+    // not answered.
+    assert!((51..=answered.len() + 5).contains(&rows.len()), "{} rows", rows.len());
+    let sent = fake.requests().len();
+    assert!((answered.len() + 1..=answered.len() + 5).contains(&sent), "{sent} requests");
 }
 
 // Each goes by what it knew when they parted.
