@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hiems_tests::{
-    Cluster, Database, Fake, Generation, Running, directives, user_message, wait_until,
+    Cluster, Database, Fake, Generation, ResultExt, Running, directives, user_message, wait_until,
 };
 use postgres::{Client, Error, Row};
 
@@ -33,10 +33,21 @@ const CALL: &str = "
     SELECT hiems.submit_prompt('openai/gpt-4o-mini', $1::text::jsonb, \"user\" => $2,
                                options => $3::text::jsonb)::text";
 
-/// A call by a name of its own, which the bill has, too; the answer comes after so many milliseconds.
+/// A call by a name of its own, which the bill has, too.
+fn call_with(client: &mut Client, user: &str, wishes: &[(&str, &str)]) -> Result<String, Error> {
+    let row = client.query_one(CALL, &[&user_message("hello"), &user, &directives(wishes)])?;
+    Ok(row.get(0))
+}
+
+/// One whose answer comes after so many milliseconds.
 fn call_as(client: &mut Client, user: &str, delay_ms: &str) -> Result<String, Error> {
-    let options = directives(&[("fake_delay_ms", delay_ms)]);
-    Ok(client.query_one(CALL, &[&user_message("hello"), &user, &options])?.get(0))
+    call_with(client, user, &[("fake_delay_ms", delay_ms)])
+}
+
+/// One whose answer is cut off; what it did cost is to be found after so many milliseconds.
+fn lose(client: &mut Client, user: &str, lag_ms: &str) {
+    let wishes = [("fake_fault", "cut_length"), ("fake_lookup_lag_ms", lag_ms)];
+    assert_eq!(call_with(client, user, &wishes).sqlstate(), "PT502");
 }
 
 /// The same, without waiting for the answer.
@@ -59,7 +70,7 @@ fn wait_until_journalled(client: &mut Client, calls: i64) {
 enum End {
     /// This outcome, at the bill's cost.
     Known(&'static str),
-    /// It was in flight: its cost is the bill's where it was asked for later, or else not known.
+    /// Its answer was lost, and OpenRouter was asked later: at the bill's cost.
     Lost,
 }
 
@@ -81,7 +92,10 @@ fn judge(client: &mut Client, fake: &Fake, calls: &[(&str, End)]) {
             End::Known(outcome) => {
                 row.get::<_, &str>("outcome") == *outcome && is_billed(client, row, &generation)
             }
-            End::Lost => is_settled_or_unknown(client, row, &generation),
+            End::Lost => {
+                row.get::<_, &str>("outcome") == "failed"
+                    && is_settled_or_unknown(client, row, &generation)
+            }
         };
         let said: [Option<&str>; 3] =
             ["outcome", "cost_source", "cost_usd"].map(|column| row.get(column));
@@ -118,10 +132,13 @@ fn is_billed(client: &mut Client, row: &Row, generation: &Generation) -> bool {
     row.get::<_, &str>("cost_source") == "billed" && is_cost(client, row, generation)
 }
 
+/// Unknown is only what cannot be asked for.
 fn is_settled_or_unknown(client: &mut Client, row: &Row, generation: &Generation) -> bool {
     match row.get::<_, &str>("cost_source") {
-        "unknown" => row.get::<_, Option<&str>>("cost_usd").is_none(),
         "settled" => is_cost(client, row, generation),
+        "unknown" => ["generation_id", "cost_usd"]
+            .iter()
+            .all(|column| row.get::<_, Option<&str>>(column).is_none()),
         _ => false,
     }
 }

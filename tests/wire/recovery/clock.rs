@@ -8,7 +8,7 @@ use std::process::Command;
 use hiems_tests::{Cluster, Config, Database, ResultExt};
 use postgres::Client;
 
-use super::{COMMITTED, End, call_as, judge, start, wait_until_journalled};
+use super::{COMMITTED, End, call_as, judge, lose, start, wait_until_journalled};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -53,15 +53,16 @@ impl Drop for Clock {
 }
 
 /// Makes calls around a jump of the clock to this offset. Gives the names of the calls and their ends.
-fn jump(database: &Database, clock: &Clock, offset: i64) -> [(String, End); 4] {
+fn jump(database: &Database, clock: &Clock, offset: i64) -> [(String, End); 5] {
     let name = |what: &str| format!("{what}{offset:+}");
     let mut admin = database.admin();
     let mut open = database.admin();
     open.batch_execute("BEGIN").expect("a begin");
     call_as(&mut open, &name("open"), "0").expect("an answer");
-    let flying = start(database.admin(), &name("flying"), "1000");
-    let cancelled = start(database.admin(), &name("cancelled"), "1000");
+    let flying = start(database.admin(), &name("flying"), "2000");
+    let cancelled = start(database.admin(), &name("cancelled"), "2000");
     wait_until_journalled(&mut admin, 2);
+    lose(&mut admin, &name("lost"), "1200");
     clock.set(offset);
     admin.execute("SELECT pg_cancel_backend($1)", &[&cancelled.pid]).expect("a signal");
     assert_eq!(cancelled.end().1.sqlstate(), "57014");
@@ -86,6 +87,7 @@ fn jump(database: &Database, clock: &Clock, offset: i64) -> [(String, End); 4] {
         ("open", End::Known("rolled_back")),
         ("flying", COMMITTED),
         ("cancelled", End::Known("cancelled")),
+        ("lost", End::Lost),
         ("after", COMMITTED),
     ];
     ends.map(|(what, end)| (name(what), end))

@@ -4,7 +4,7 @@ use hiems_tests::{Cluster, Config, Database, ResultExt, wait_until};
 
 use super::traffic::{Traffic, agree_with_bill};
 use super::{
-    COMMITTED, End, JOURNAL, LONG_MS, SOON, booked, call_as, judge, lock, spilled, start,
+    COMMITTED, End, JOURNAL, LONG_MS, SOON, booked, call_as, judge, lock, lose, spilled, start,
     start_behind_lock, wait_until_journalled,
 };
 
@@ -19,13 +19,15 @@ fn a_promoted_standby_sends_nothing_again_of_what_was_in_flight() {
     let mut open = database.admin();
     open.batch_execute("BEGIN").expect("a begin");
     call_as(&mut open, "open", "0").expect("an answer");
+    lose(&mut database.admin(), "lost", LONG_MS);
     let flying = ["flying1", "flying2"].map(|user| start(database.admin(), user, LONG_MS));
     let mut client = standby.connect(&database.name, "postgres");
     wait_until_journalled(&mut client, 2);
-    wait_until("the standby has the answered call", SOON, || {
+    let states = "SELECT string_agg(state, ' ' ORDER BY state) FROM hiems_private.calls";
+    wait_until("the standby has the others, too", SOON, || {
         client
-            .query_one("SELECT count(*) FROM hiems_private.calls WHERE state = 'answered'", &[])
-            .is_ok_and(|row| row.get::<_, i64>(0) == 1)
+            .query_one(states, &[])
+            .is_ok_and(|row| row.get::<_, &str>(0) == "answered sent sent unknown")
     });
     assert_eq!(call_as(&mut client, "early", "0").sqlstate(), "0A000");
 
@@ -42,12 +44,13 @@ fn a_promoted_standby_sends_nothing_again_of_what_was_in_flight() {
         &[
             ("before", COMMITTED),
             ("open", End::Known("rolled_back")),
+            ("lost", End::Lost),
             ("flying1", End::Lost),
             ("flying2", End::Lost),
             ("after", COMMITTED),
         ],
     );
-    assert_eq!(database.fake.requests().len(), 5);
+    assert_eq!(database.fake.requests().len(), 6);
 }
 
 #[test]
