@@ -12,6 +12,9 @@ use pgrx::prelude::*;
 
 use crate::pg::{session, time_zone};
 
+mod gateway;
+pub use gateway::GatewaySettings;
+
 /// When listeners on channel `hiems_usage` are told of new ledger rows.
 #[derive(Clone, Copy, PostgresGucEnum)]
 pub enum Notify {
@@ -21,6 +24,24 @@ pub enum Notify {
     /// Never.
     #[name = c"off"]
     Off,
+}
+
+/// What the tests of the tests switch off, in debug builds alone: with it, calls must go missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PostgresGucEnum)]
+pub enum SwitchOff {
+    /// Nothing.
+    #[default]
+    #[name = c"none"]
+    None,
+    /// Booking what callers left.
+    #[name = c"sweep"]
+    Sweep,
+    /// The journal's row before a call is sent.
+    #[name = c"intent"]
+    Intent,
+    /// Looking calls of unknown cost up.
+    #[name = c"settlement"]
+    Settlement,
 }
 
 type Text = GucSetting<Option<CString>>;
@@ -52,6 +73,8 @@ static SETTLEMENT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(3_600);
 // The answer says what was billed: looking again is for those who want it proved.
 static VERIFY_EVERY_COST: GucSetting<bool> = GucSetting::<bool>::new(false);
 static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::Commit);
+#[cfg(debug_assertions)]
+static TEST_SWITCH_OFF: GucSetting<SwitchOff> = GucSetting::<SwitchOff>::new(SwitchOff::None);
 static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REPORTING_TIME_ZONE: Text = Text::new(None);
 static DEFAULT_MODEL: Text = Text::new(None);
@@ -290,63 +313,21 @@ pub fn define() {
         GucContext::Suset,
         none,
     );
+    #[cfg(debug_assertions)]
+    GucRegistry::define_enum_guc(
+        c"hiems.test_switch_off",
+        c"What the gateway leaves out: for the tests of hiems's tests.",
+        c"There is no such setting in a release build.",
+        &TEST_SWITCH_OFF,
+        GucContext::Suset,
+        GucFlags::NO_SHOW_ALL,
+    );
     session::reserve_prefix();
 }
 
 fn value(setting: &'static Text) -> Option<String> {
     let text = setting.get()?.to_string_lossy().trim().to_owned();
     (!text.is_empty()).then_some(text)
-}
-
-/// What the gateway works by: read when it starts, and again on a reload.
-#[derive(Clone, Debug)]
-pub struct GatewaySettings {
-    pub base_url: String,
-    pub ca_file: Option<String>,
-    pub master_key_file: Option<String>,
-    pub request_timeout: Duration,
-    pub max_attempts: u32,
-    pub connect_timeout: Duration,
-    pub max_in_flight: usize,
-    pub max_response_bytes: usize,
-    pub idle_timeout: Duration,
-    pub answer_retention: Duration,
-    pub log_content: bool,
-    pub content_retention: Duration,
-    pub settlement_timeout: Duration,
-    pub verify_every_cost: bool,
-    pub app_url: Option<String>,
-    pub app_title: Option<String>,
-    pub app_categories: Option<String>,
-}
-
-impl GatewaySettings {
-    /// The settings of this process.
-    pub fn read() -> GatewaySettings {
-        let milliseconds = |setting: &GucSetting<i32>| {
-            Duration::from_millis(u64::try_from(setting.get()).unwrap_or_default())
-        };
-        let count = |setting: &GucSetting<i32>| usize::try_from(setting.get()).unwrap_or_default();
-        GatewaySettings {
-            base_url: value(&BASE_URL).unwrap_or_default(),
-            ca_file: value(&CA_FILE),
-            master_key_file: value(&MASTER_KEY_FILE),
-            request_timeout: milliseconds(&REQUEST_TIMEOUT),
-            max_attempts: u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1),
-            connect_timeout: milliseconds(&CONNECT_TIMEOUT),
-            max_in_flight: count(&MAX_IN_FLIGHT),
-            max_response_bytes: count(&MAX_RESPONSE_BYTES),
-            idle_timeout: milliseconds(&WORKER_IDLE_TIMEOUT),
-            answer_retention: answer_retention(),
-            log_content: LOG_CONTENT.get(),
-            content_retention: seconds(&CONTENT_RETENTION),
-            settlement_timeout: seconds(&SETTLEMENT_TIMEOUT),
-            verify_every_cost: VERIFY_EVERY_COST.get(),
-            app_url: value(&APP_URL),
-            app_title: value(&APP_TITLE),
-            app_categories: value(&APP_CATEGORIES),
-        }
-    }
 }
 
 /// `hiems.answer_retention`.

@@ -67,6 +67,8 @@ pub struct Conditions<'a> {
     /// Whether answers that their callers do not have are kept, and prompts and answers are logged.
     pub keep_answers: bool,
     pub log_content: bool,
+    /// The tests of the tests: nothing is journalled before it is sent.
+    pub without_intents: bool,
 }
 
 impl Batch {
@@ -149,10 +151,14 @@ impl Batch {
     pub fn write(&self, conditions: Conditions) -> Result<Committed, Aborted> {
         let (system, rules) = (conditions.system_identifier, conditions.rules);
         let (keep_answers, log_content) = (conditions.keep_answers, conditions.log_content);
+        let without_intents = conditions.without_intents;
         if !journal::try_lock() || !(self.settlements.is_empty() || rates::try_lock()) {
             return Err(Aborted::by_lock());
         }
-        let (go, intents) = self.admit(conditions)?;
+        let (go, mut intents) = self.admit(conditions)?;
+        if without_intents {
+            intents.clear();
+        }
         let intents: Vec<&Intent> = self.spilled.iter().chain(&intents).collect();
         journal::insert(&intents, system)?;
         journal::set_generations(&self.spilled_generations)?;

@@ -28,7 +28,7 @@ use crate::openrouter::generation::LookUp;
 use crate::pg::wait::{Interest, WaitSet};
 use crate::pg::xact;
 use crate::pg::{background, identity, interrupts, session};
-use crate::settings::{self, GatewaySettings};
+use crate::settings::{self, GatewaySettings, SwitchOff};
 
 /// How often the sweep looks for what callers left, and the house is kept.
 const TICK: Duration = Duration::from_millis(500);
@@ -207,7 +207,8 @@ impl Gateway {
     fn rules(&self) -> Rules {
         Rules {
             time_zone: settings::reporting_time_zone(),
-            look_up: !self.settings.settlement_timeout.is_zero(),
+            look_up: !self.settings.settlement_timeout.is_zero()
+                && self.settings.switch_off != SwitchOff::Settlement,
             look_up_all: self.settings.verify_every_cost,
         }
     }

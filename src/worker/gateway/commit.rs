@@ -6,6 +6,7 @@ use pgrx::warning;
 
 use super::Gateway;
 use crate::pg::xact::{self, Aborted};
+use crate::settings::SwitchOff;
 use crate::worker::batch::{Batch, Committed, Conditions};
 use crate::worker::spill::retire_ids;
 
@@ -30,6 +31,7 @@ macro_rules! conditions {
             rules: $rules,
             keep_answers: !$gateway.settings.answer_retention.is_zero(),
             log_content: $gateway.settings.log_content,
+            without_intents: $gateway.settings.switch_off == SwitchOff::Intent,
         }
     }};
 }

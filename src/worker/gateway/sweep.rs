@@ -9,6 +9,7 @@ use super::Gateway;
 use crate::contents;
 use crate::ledger::{self, Swept};
 use crate::pg::{lock, session, xact};
+use crate::settings::SwitchOff;
 use crate::worker::journal::{self, ToLookUp};
 
 /// How often old answers are looked for.
@@ -29,7 +30,9 @@ impl Gateway {
         open.extend(self.shared.open_calls());
         // What the journal does not know yet of a call could change how it is booked.
         open.extend(self.batch.calls().chain(self.stuck.calls()));
-        let due = (self.unswept || self.on_their_way > 0) && self.recover().is_ok();
+        let due = (self.unswept || self.on_their_way > 0)
+            && self.settings.switch_off != SwitchOff::Sweep
+            && self.recover().is_ok();
         let system = self.system_identifier;
         let warned = &mut self.warned_of_trigger;
         let swept = xact::transaction(|| -> SpiResult<(bool, Option<Swept>)> {

@@ -1,0 +1,70 @@
+//! What the gateway goes by: its own settings, not a caller's.
+
+use std::time::Duration;
+
+use pgrx::guc::GucSetting;
+
+use super::*;
+
+/// What the gateway works by: read when it starts, and again on a reload.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    pub base_url: String,
+    pub ca_file: Option<String>,
+    pub master_key_file: Option<String>,
+    pub request_timeout: Duration,
+    pub max_attempts: u32,
+    pub connect_timeout: Duration,
+    pub max_in_flight: usize,
+    pub max_response_bytes: usize,
+    pub idle_timeout: Duration,
+    pub answer_retention: Duration,
+    pub log_content: bool,
+    pub content_retention: Duration,
+    pub settlement_timeout: Duration,
+    pub verify_every_cost: bool,
+    pub switch_off: SwitchOff,
+    pub app_url: Option<String>,
+    pub app_title: Option<String>,
+    pub app_categories: Option<String>,
+}
+
+impl GatewaySettings {
+    /// The settings of this process.
+    pub fn read() -> GatewaySettings {
+        let milliseconds = |setting: &GucSetting<i32>| {
+            Duration::from_millis(u64::try_from(setting.get()).unwrap_or_default())
+        };
+        let count = |setting: &GucSetting<i32>| usize::try_from(setting.get()).unwrap_or_default();
+        GatewaySettings {
+            base_url: value(&BASE_URL).unwrap_or_default(),
+            ca_file: value(&CA_FILE),
+            master_key_file: value(&MASTER_KEY_FILE),
+            request_timeout: milliseconds(&REQUEST_TIMEOUT),
+            max_attempts: u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1),
+            connect_timeout: milliseconds(&CONNECT_TIMEOUT),
+            max_in_flight: count(&MAX_IN_FLIGHT),
+            max_response_bytes: count(&MAX_RESPONSE_BYTES),
+            idle_timeout: milliseconds(&WORKER_IDLE_TIMEOUT),
+            answer_retention: answer_retention(),
+            log_content: LOG_CONTENT.get(),
+            content_retention: seconds(&CONTENT_RETENTION),
+            settlement_timeout: seconds(&SETTLEMENT_TIMEOUT),
+            verify_every_cost: VERIFY_EVERY_COST.get(),
+            switch_off: switch_off(),
+            app_url: value(&APP_URL),
+            app_title: value(&APP_TITLE),
+            app_categories: value(&APP_CATEGORIES),
+        }
+    }
+}
+
+#[cfg(debug_assertions)]
+fn switch_off() -> SwitchOff {
+    TEST_SWITCH_OFF.get()
+}
+
+#[cfg(not(debug_assertions))]
+fn switch_off() -> SwitchOff {
+    SwitchOff::None
+}
