@@ -52,6 +52,21 @@ CREATE TABLE hiems_private.answers (
 CREATE INDEX answers_kept_at ON hiems_private.answers (kept_at);
 ALTER TABLE hiems_private.answers ENABLE ROW LEVEL SECURITY;
 
+-- Which call has a caller's idempotency key. Without content, so that a dump may hold it: what was made
+-- once is not made again after a restore. Written by src/idempotency.rs only.
+CREATE TABLE hiems_private.idempotency_keys (
+    principal       text NOT NULL,
+    idempotency_key text NOT NULL,
+    call_id         uuid NOT NULL,
+    request_digest  text NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (principal, idempotency_key)
+);
+CREATE INDEX idempotency_keys_call_id ON hiems_private.idempotency_keys (call_id);
+CREATE INDEX idempotency_keys_created_at ON hiems_private.idempotency_keys (created_at);
+ALTER TABLE hiems_private.idempotency_keys ENABLE ROW LEVEL SECURITY;
+SELECT pg_catalog.pg_extension_config_dump('hiems_private.idempotency_keys', '');
+
 CREATE TABLE hiems_private.content_logs (
     call_id   uuid PRIMARY KEY,
     principal text NOT NULL,

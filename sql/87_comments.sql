@@ -53,6 +53,16 @@ COMMENT ON COLUMN hiems_private.answers.answer IS 'The body as it came, but for 
 COMMENT ON INDEX hiems_private.answers_pkey IS 'One answer per call.';
 COMMENT ON INDEX hiems_private.answers_kept_at IS 'For what is due to be forgotten.';
 
+COMMENT ON TABLE hiems_private.idempotency_keys IS 'Which call has an idempotency key of a caller''s; until its answer is not kept any more. Written by the gateway.';
+COMMENT ON COLUMN hiems_private.idempotency_keys.principal IS 'Whose key it is.';
+COMMENT ON COLUMN hiems_private.idempotency_keys.idempotency_key IS 'The key, as the caller gave it.';
+COMMENT ON COLUMN hiems_private.idempotency_keys.call_id IS 'The call that has it.';
+COMMENT ON COLUMN hiems_private.idempotency_keys.request_digest IS 'SHA-256 of the request''s body: another content under the same key is refused.';
+COMMENT ON COLUMN hiems_private.idempotency_keys.created_at IS 'When it was taken.';
+COMMENT ON INDEX hiems_private.idempotency_keys_pkey IS 'One call per key.';
+COMMENT ON INDEX hiems_private.idempotency_keys_call_id IS 'To set the keys of calls free that were not billed.';
+COMMENT ON INDEX hiems_private.idempotency_keys_created_at IS 'For what is due to be forgotten.';
+
 COMMENT ON TABLE hiems_private.content_logs IS 'Prompts and answers, where hiems.log_content is on, for hiems.content_retention. Never in a dump.';
 COMMENT ON COLUMN hiems_private.content_logs.call_id IS 'The call.';
 COMMENT ON COLUMN hiems_private.content_logs.principal IS 'Who called.';

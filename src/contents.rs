@@ -45,7 +45,7 @@ pub fn log(call: Uuid, principal: &str, request: &[u8], answer: &[u8]) -> SpiRes
 /// The answer to one of `principal`'s own calls, where it is kept and not older than `retention`.
 pub fn read(call: Uuid, principal: &str, retention: Duration) -> SpiResult<Option<Vec<u8>>> {
     let arguments = [call.to_string().into(), principal.into(), retention.as_secs_f64().into()];
-    let found = spi::read(READ, &arguments, |row| row.get::<Vec<u8>>(1))?;
+    let found = spi::read_latest(READ, &arguments, |row| row.get::<Vec<u8>>(1))?;
     Ok(found.into_iter().flatten().next())
 }
 

@@ -68,10 +68,6 @@ pub enum Error {
     #[error("dropping hiems would delete its ledger")]
     DropRefused,
 
-    /// Not built yet (0A000).
-    #[error("{0} is not supported yet")]
-    NotSupported(&'static str),
-
     /// A key that is not there (PT404).
     #[error("there is no key named \"{0}\"")]
     NoSuchKey(String),
@@ -83,6 +79,14 @@ pub enum Error {
     /// An answer that is not kept, or another's (PT404).
     #[error("there is no answer of that call")]
     NoSuchAnswer(uuid::Uuid),
+
+    /// An idempotency key whose call was answered, and whose answer is kept no longer (55000).
+    #[error("the answer of the call with this idempotency_key is not kept any more")]
+    AnswerForgotten(uuid::Uuid),
+
+    /// A call that was waited for (PT408).
+    #[error("the call has not ended yet")]
+    NotEnded(uuid::Uuid),
 
     /// No free background worker slot (PT503).
     #[error("the gateway could not be started: no background worker slot is free")]
@@ -130,8 +134,12 @@ impl Error {
             | Error::Restricted
             | Error::OtherUser => "42501",
             Error::ReadOnly | Error::ReadOnlyChange => "25006",
-            Error::Standby | Error::Parallel | Error::Isolation | Error::NotSupported(_) => "0A000",
-            Error::ForeignTrigger { .. } | Error::DropRefused | Error::NoNewMasterKey => "55000",
+            Error::Standby | Error::Parallel | Error::Isolation => "0A000",
+            Error::ForeignTrigger { .. }
+            | Error::DropRefused
+            | Error::NoNewMasterKey
+            | Error::AnswerForgotten(_) => "55000",
+            Error::NotEnded(_) => "PT408",
             Error::RequestTooLarge { .. } => "PT413",
             Error::NoSuchKey(_) | Error::NoSuchAnswer(_) => "PT404",
             Error::NoWorkerSlot | Error::GatewayDown { .. } | Error::GatewayVersion => "PT503",
@@ -171,7 +179,9 @@ impl Error {
                 "In this session the user is the token's subject, and \"user\" names another."
                     .to_owned(),
             ),
-            Error::NoSuchAnswer(call) => Some(format!("call {call}")),
+            Error::NoSuchAnswer(call) | Error::NotEnded(call) | Error::AnswerForgotten(call) => {
+                Some(format!("call {call}"))
+            }
             Error::RequestTooLarge { bytes, limit } => {
                 Some(format!("It has {bytes} bytes, and may have {limit}."))
             }
@@ -227,7 +237,6 @@ impl Error {
             }
             Error::Parallel => "Declare the function that calls it PARALLEL UNSAFE.",
             Error::Isolation => "SET default_transaction_isolation TO 'read committed'.",
-            Error::NotSupported(_) => "Leave it out.",
             Error::ForeignTrigger { .. } => "Drop it; what was called meanwhile is booked then.",
             Error::DropRefused => {
                 "Dump what has to stay; then a superuser says SET hiems.allow_drop = on."
@@ -235,6 +244,10 @@ impl Error {
             Error::NoSuchAnswer(_) => {
                 "It may still be on its way: see hiems.calls. Such answers are kept for hiems.answer_retention."
             }
+            Error::AnswerForgotten(_) => {
+                "It was booked. Take another idempotency_key to call again; hiems.answer_retention is how long answers are kept."
+            }
+            Error::NotEnded(_) => "Wait for it again; hiems.calls shows how far it is.",
             Error::NoSuchKey(_) => "Store one with hiems.set_api_key().",
             Error::MissingPrivilege(_) => "Have a superuser do it, or bind the key: $1.",
             Error::NoNewMasterKey => {

@@ -24,9 +24,13 @@ mod vault;
 
 /// The tables' owners: each is the only writer of its own.
 mod contents;
+mod idempotency;
 mod keys;
 mod ledger;
 mod rates;
+
+/// What has become of a call whose caller does not have its answer.
+mod collect;
 
 /// Whether all of it is well.
 mod health;

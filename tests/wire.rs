@@ -2,6 +2,8 @@
 
 #[path = "wire/access.rs"]
 mod access;
+#[path = "wire/await_prompt.rs"]
+mod await_prompt;
 #[path = "wire/call.rs"]
 mod call;
 #[path = "wire/catalog.rs"]
@@ -18,6 +20,8 @@ mod gateway;
 mod health;
 #[path = "wire/http.rs"]
 mod http;
+#[path = "wire/idempotency.rs"]
+mod idempotency;
 #[path = "wire/interrupts.rs"]
 mod interrupts;
 #[path = "wire/isolation.rs"]

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::caller::{self, Caller};
+use crate::collect;
 use crate::error::{self, Error, or_raise};
 use crate::gateway::protocol::Submit;
-use crate::gateway::{self, Answered};
+use crate::gateway::{self, Answered, Submitted};
+use crate::idempotency::Idempotency;
 use crate::ledger::{self, Entry};
 use crate::openrouter::request::ChatRequest;
 use crate::pg::arguments::Jsonb;
@@ -89,6 +92,7 @@ impl Prompt {
             ("the token's subject", Some(caller.principal.as_str()), MAX_LABEL),
             ("use_case", use_case, MAX_LABEL),
             ("metadata", self.metadata.as_deref(), MAX_METADATA),
+            ("idempotency_key", self.idempotency_key.as_deref(), MAX_LABEL),
         ];
         for (name, text, limit) in labels {
             let length = text.map_or(0, str::len);
@@ -99,6 +103,17 @@ impl Prompt {
                     hint: String::new(),
                 });
             }
+        }
+        let bad_key = |detail: &str| Error::InvalidArgument {
+            message: "idempotency_key cannot be used".to_owned(),
+            detail: detail.to_owned(),
+            hint: "Take a text of your own for each request, such as a uuid.".to_owned(),
+        };
+        if self.idempotency_key.as_deref() == Some("") {
+            return Err(bad_key("It is empty."));
+        }
+        if self.idempotency_key.is_some() && caller::current_principal().is_none() {
+            return Err(bad_key("The token names no subject: its keys would be everybody's."));
         }
         // OpenRouter's own limit: https://openrouter.ai/docs/api-reference, session_id.
         let characters = self.session_id.as_ref().map_or(0, |text| text.chars().count());
@@ -140,7 +155,11 @@ fn call(prompt: Prompt) -> Result<Jsonb, Error> {
     // Before the bill, and again behind it: the call takes its time.
     refuse_trigger(ledger::foreign_trigger()?, None)?;
     let id = submit.entry.id;
-    let Answered { entry, body, is_changed } = gateway::submit(submit, body.as_bytes())?;
+    let principal = submit.entry.principal.clone();
+    let Answered { entry, body, is_changed } = match gateway::submit(submit, body.as_bytes())? {
+        Submitted::Answered(answered) => answered,
+        Submitted::Replay(first) => return replay(first, &principal),
+    };
     match entry {
         Some(entry) if lock_ledger() || !defer(id)? => {
             refuse_trigger(ledger::foreign_trigger_now()?, Some(id))?;
@@ -155,6 +174,19 @@ fn call(prompt: Prompt) -> Result<Jsonb, Error> {
     }
     // The gateway has made it fit; UTF-8 it is by then.
     Ok(Jsonb(String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// The answer of the call that has the same idempotency key, with a mark: nothing was sent, nothing is
+/// booked.
+fn replay(first: Uuid, principal: &str) -> Result<Jsonb, Error> {
+    let answer = collect::answer(first, principal, None).map_err(|error| match error {
+        Error::NoSuchAnswer(call) => Error::AnswerForgotten(call),
+        error => error,
+    })?;
+    let mark = format!(r#"{{"hiems": {{"replayed": true, "call": "{first}"}}"#);
+    // An object, and not an empty one: it has choices.
+    let rest = answer.trim_start().strip_prefix('{').unwrap_or_default();
+    Ok(Jsonb(format!("{mark}, {rest}")))
 }
 
 /// How long somebody's lock on the ledger is waited for before the gateway is asked to book.
@@ -204,9 +236,6 @@ fn check_transaction() -> Result<(), Error> {
 }
 
 fn prepare(mut prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error> {
-    if prompt.idempotency_key.is_some() {
-        return Err(Error::NotSupported("idempotency_key"));
-    }
     let model = prompt.model.take().or_else(settings::default_model).ok_or_else(no_model)?;
     let use_case =
         prompt.use_case.take().filter(|text| !text.is_empty()).or_else(settings::use_case);
@@ -247,7 +276,14 @@ fn prepare(mut prompt: Prompt, caller: Caller) -> Result<(Submit, String), Error
     // Last, so that a refused call takes no transaction id.
     let xid = xact::top_level_xid();
     let charges_beyond_tokens = body.charges_beyond_tokens;
-    Ok((Submit { entry, xid, charges_beyond_tokens }, body.text))
+    let idempotency =
+        prompt.idempotency_key.map(|key| Idempotency { key, digest: digest(&body.text) });
+    Ok((Submit { entry, xid, charges_beyond_tokens, idempotency }, body.text))
+}
+
+/// SHA-256, in hexadecimal digits: what a second call under the same key has to have, too.
+fn digest(body: &str) -> String {
+    Sha256::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check_size(bytes: usize) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Requests to the gateway over a connection that is kept from call to call.
 
 use std::cell::RefCell;
+use std::time::Instant;
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -12,10 +13,18 @@ use super::protocol::{
 use super::start;
 use crate::error::Error;
 use crate::openrouter::key_info::KeyInfo;
+use crate::pg::error_detail::ErrorDetail;
 
 thread_local! {
     // Taken out during a call, so that the unwinding of a cancel closes it.
     static KEPT: RefCell<Option<Connection>> = const { RefCell::new(None) };
+}
+
+/// How a call has gone.
+pub enum Submitted {
+    Answered(Answered),
+    /// Nothing was sent: this other call has the same idempotency key, and has ended.
+    Replay(Uuid),
 }
 
 /// A settled call.
@@ -32,12 +41,17 @@ pub struct Answered {
 const HANDOVERS: usize = 5;
 
 /// Makes a call and waits for its answer.
-pub fn submit(submit: Submit, body: &[u8]) -> Result<Answered, Error> {
+pub fn submit(submit: Submit, body: &[u8]) -> Result<Submitted, Error> {
     let call = submit.entry.id;
-    let (mut connection, reply) =
-        exchange(&Request::Submit(Box::new(submit)), body).map_err(|lost| match lost {
+    // A cancel, a timeout, the end of the session.
+    let _detail = ErrorDetail::new(
+        format!("call {call}: if it was sent, it is finished and booked"),
+        format!("SELECT hiems.await_prompt('{call}') gives its answer, for a while."),
+    );
+    let (mut connection, reply) = exchange(&Request::Submit(Box::new(submit)), body, None)
+        .map_err(|lost| match lost {
             Lost::Before(error) => error,
-            Lost::After => Error::GatewayLost { call },
+            Lost::After | Lost::TimedOut => Error::GatewayLost { call },
         })?;
     // The caller no longer waits: from here on, its transaction alone decides the outcome. A gateway
     // that is gone by now has the call in its journal.
@@ -46,7 +60,10 @@ pub fn submit(submit: Submit, body: &[u8]) -> Result<Answered, Error> {
         KEPT.set(Some(connection));
     }
     match reply {
-        (Reply::Answered { entry, is_changed }, body) => Ok(Answered { entry, body, is_changed }),
+        (Reply::Answered { entry, is_changed }, body) => {
+            Ok(Submitted::Answered(Answered { entry, body, is_changed }))
+        }
+        (Reply::Replay { call }, _) => Ok(Submitted::Replay(call)),
         (Reply::Failed { call, failure }, _) => Err(Error::Call { failure, call: Some(call) }),
         (Reply::Refused(failure), _) => Err(Error::Call { failure, call: None }),
         _ => Err(another_question()),
@@ -57,12 +74,29 @@ pub fn submit(submit: Submit, body: &[u8]) -> Result<Answered, Error> {
 /// the transaction `xid` commits. False where the gateway cannot be told.
 pub fn defer(call: Uuid, xid: u64) -> Result<bool, Error> {
     // One that leaves meanwhile has handed the call on to the next. Said twice, it is the same.
-    match exchange(&Request::Defer { call, xid }, &[]) {
+    match exchange(&Request::Defer { call, xid }, &[], None) {
         Ok((connection, (Reply::Deferred, _))) => {
             KEPT.set(Some(connection));
             Ok(true)
         }
         _ => Ok(false),
+    }
+}
+
+/// Waits until a call has ended, and what there is of it is written; at most until `deadline`.
+pub fn wait_for(call: Uuid, deadline: Option<Instant>) -> Result<(), Error> {
+    loop {
+        match exchange(&Request::Await(call), &[], deadline) {
+            Ok((connection, (Reply::Ended, _))) => {
+                KEPT.set(Some(connection));
+                return Ok(());
+            }
+            Ok(_) => return Err(another_question()),
+            Err(Lost::Before(error)) => return Err(error),
+            Err(Lost::TimedOut) => return Err(Error::NotEnded(call)),
+            // It went away: the next one knows.
+            Err(Lost::After) => {}
+        }
     }
 }
 
@@ -110,9 +144,9 @@ pub fn reseal(keys: Vec<StoredKey>) -> Result<Vec<SealedKey>, Error> {
 
 /// Asks what changes nothing where the gateway goes away meanwhile.
 fn ask(request: &Request, body: &[u8]) -> Result<Reply, Error> {
-    let (connection, reply) = exchange(request, body).map_err(|lost| match lost {
+    let (connection, reply) = exchange(request, body, None).map_err(|lost| match lost {
         Lost::Before(error) => error,
-        Lost::After => Error::GatewayDown { detail: "It went away.".to_owned() },
+        Lost::After | Lost::TimedOut => Error::GatewayDown { detail: "It went away.".to_owned() },
     })?;
     KEPT.set(Some(connection));
     match reply {
@@ -130,11 +164,13 @@ enum Lost {
     Before(Error),
     /// Perhaps.
     After,
+    /// No reply in time.
+    TimedOut,
 }
 
 type Exchanged = (Connection, (Reply, Vec<u8>));
 
-fn exchange(request: &Request, body: &[u8]) -> Result<Exchanged, Lost> {
+fn exchange(request: &Request, body: &[u8], deadline: Option<Instant>) -> Result<Exchanged, Lost> {
     for _ in 0..HANDOVERS {
         let kept = KEPT.take().filter(Connection::is_fresh);
         let mut connection = match kept {
@@ -151,9 +187,10 @@ fn exchange(request: &Request, body: &[u8]) -> Result<Exchanged, Lost> {
                 hint: String::new(),
             }));
         }
-        match connection.receive() {
+        match connection.receive(deadline) {
             Ok((Reply::Leaving, _)) => continue,
             Ok(reply) => return Ok((connection, reply)),
+            Err(Broken::TimedOut) => return Err(Lost::TimedOut),
             Err(_) if sent.is_err() => continue,
             Err(_) => return Err(Lost::After),
         }

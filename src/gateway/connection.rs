@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -27,6 +27,8 @@ pub enum Broken {
     Newer,
     /// What came cannot be read.
     Garbled(String),
+    /// Nothing came in time.
+    TimedOut,
 }
 
 pub struct Connection {
@@ -49,7 +51,7 @@ impl Connection {
         let stream = UnixStream::from(std::os::fd::OwnedFd::from(socket));
         let mut connection = Connection { wait: WaitSet::new(stream.as_raw_fd()), stream };
         let mut hello = [0; HELLO.len()];
-        connection.read_exact(&mut hello, Some(HELLO_TIMEOUT))?;
+        connection.read_exact(&mut hello, Some(Instant::now() + HELLO_TIMEOUT))?;
         match Greeting::read(hello) {
             Some(Greeting::Same) => Ok(connection),
             Some(Greeting::Older) => {
@@ -87,10 +89,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for a frame, however long it takes.
-    pub fn receive(&mut self) -> Result<(Reply, Vec<u8>), Broken> {
+    /// Waits for a frame: until `deadline` for its beginning, or however long it takes.
+    pub fn receive(&mut self, deadline: Option<Instant>) -> Result<(Reply, Vec<u8>), Broken> {
         let mut prefix = [0; PREFIX];
-        self.read_exact(&mut prefix, None)?;
+        self.read_exact(&mut prefix, deadline)?;
         let (header_length, body_length) = protocol::lengths(prefix).map_err(Broken::Garbled)?;
         let mut header = vec![0; header_length];
         self.read_exact(&mut header, None)?;
@@ -100,8 +102,7 @@ impl Connection {
         Ok((reply, body))
     }
 
-    fn read_exact(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<(), Broken> {
-        let deadline = timeout.map(|timeout| std::time::Instant::now() + timeout);
+    fn read_exact(&mut self, buffer: &mut [u8], deadline: Option<Instant>) -> Result<(), Broken> {
         let mut filled = 0;
         while filled < buffer.len() {
             match self.stream.read(&mut buffer[filled..]) {
@@ -109,10 +110,9 @@ impl Connection {
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     interrupts::check();
-                    let left =
-                        deadline.map(|d| d.saturating_duration_since(std::time::Instant::now()));
+                    let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
                     if left.is_some_and(|left| left.is_zero()) {
-                        return Err(Broken::Closed);
+                        return Err(Broken::TimedOut);
                     }
                     self.wait.wait(Interest::Readable, left);
                 }

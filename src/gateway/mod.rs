@@ -5,4 +5,6 @@ mod connection;
 pub mod protocol;
 mod start;
 
-pub use client::{Answered, check, defer, reseal, seal, settle_now, status, submit};
+pub use client::{
+    Answered, Submitted, check, defer, reseal, seal, settle_now, status, submit, wait_for,
+};

@@ -10,13 +10,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::idempotency::Idempotency;
 use crate::ledger::Entry;
 use crate::openrouter::failure::Failure;
 use crate::openrouter::key_info::KeyInfo;
 
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.
-pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x04";
+pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x05";
 
 /// What a hello says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub enum Request {
     Defer { call: Uuid, xid: u64 },
     /// How the gateway is, and whether it can open these keys.
     Status(Vec<StoredKey>),
+    /// Say when this call has ended, and all of it is written.
+    Await(Uuid),
     /// Look everything of unknown cost up at OpenRouter now.
     SettleNow,
     /// Seal a key; the body is the key, where it does not come from elsewhere.
@@ -97,7 +100,7 @@ pub enum Request {
 }
 
 /// A call.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Submit {
     /// The ledger row to be, as far as the caller knows it.
     pub entry: Entry,
@@ -105,6 +108,8 @@ pub struct Submit {
     pub xid: u64,
     /// True if the request asks for what is charged apart from tokens: tools, plugins, search.
     pub charges_beyond_tokens: bool,
+    /// Set where the caller wants it made once only.
+    pub idempotency: Option<Idempotency>,
 }
 
 /// A key to seal, and what to bind it to.
@@ -159,6 +164,12 @@ pub enum Reply {
     Leaving,
     /// The call will be booked.
     Deferred,
+    /// Another call of the same idempotency key has been answered, or may have been: nothing was sent.
+    Replay {
+        call: Uuid,
+    },
+    /// It is not in flight, and what there is of it is written.
+    Ended,
     Status(Status),
     /// What has come of looking everything of unknown cost up.
     SettledNow(Settlements),

@@ -52,7 +52,7 @@ enum Found {
 fn look(files: &Files) -> Result<Found, Error> {
     match Connection::open(&files.socket) {
         Ok(connection) => Ok(Found::Ready(connection)),
-        Err(Broken::Closed) => Ok(Found::Nobody),
+        Err(Broken::Closed | Broken::TimedOut) => Ok(Found::Nobody),
         Err(Broken::Older(pid)) => Ok(Found::Older(pid)),
         Err(Broken::Newer) => Err(Error::GatewayVersion),
         Err(Broken::Garbled(what)) => Err(Error::Internal(what)),

@@ -41,6 +41,13 @@ impl Failure {
         Failure { kind, message: message.to_owned(), detail: None, hint: None }
     }
 
+    /// An answer that cannot be given to a caller.
+    pub fn unreadable(why: String) -> Failure {
+        Failure::new(FailureKind::BadUpstream, "OpenRouter's answer cannot be read")
+            .detail(why)
+            .hint("hiems.raw_answer() has it as it came.")
+    }
+
     pub fn detail(mut self, detail: impl Into<String>) -> Failure {
         self.detail = Some(detail.into()).filter(|detail| !detail.is_empty());
         self

@@ -5,6 +5,7 @@
 pub mod arguments;
 pub mod background;
 pub mod drop_guard;
+pub mod error_detail;
 pub mod identity;
 pub mod interrupts;
 pub mod limits;

@@ -1,7 +1,7 @@
 //! Raises an ERROR with any SQLSTATE: pgrx knows only PostgreSQL's own list, and PostgREST's `PTnnn`
 //! are not in it.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 
 use pgrx::{PgLogLevel, pg_sys};
 
@@ -51,6 +51,15 @@ pub fn raise(report: Report) -> ! {
         }
     }
     unreachable!("an ERROR does not return")
+}
+
+/// Adds a DETAIL and a HINT to the error that is being put together: for callbacks of PostgreSQL's alone.
+pub(super) fn add_detail(detail: &CStr, hint: &CStr) {
+    // SAFETY: the texts are copied; "%s" takes exactly one text.
+    unsafe {
+        errdetail(c"%s".as_ptr(), detail.as_ptr());
+        errhint(c"%s".as_ptr(), hint.as_ptr());
+    }
 }
 
 /// PostgreSQL's packed form of a SQLSTATE: six bits a character, the first lowest.

@@ -49,6 +49,20 @@ pub fn read<R>(
     })
 }
 
+/// Like [`read`], and sees what is committed by now, also in a transaction that looks at the past.
+pub fn read_latest<R>(
+    sql: &'static str,
+    arguments: &[DatumWithOid],
+    read_row: impl FnMut(Row) -> SpiResult<R>,
+) -> SpiResult<Vec<R>> {
+    // SAFETY: popped below; an ERROR aborts the transaction, and the snapshot goes with it.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) }
+    let rows = read(sql, arguments, read_row);
+    // SAFETY: pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() }
+    rows
+}
+
 /// The kept plan of a statement.
 fn planned(
     sql: &'static str,

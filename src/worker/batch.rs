@@ -1,24 +1,28 @@
 //! What is committed together: one transaction for all that came while the last one was being
 //! written.
 
+mod keys;
 mod part;
 mod spill;
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiResult;
 use reqwest::header::HeaderValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use keys::take_keys;
+
 use super::admission::Keyring;
 use super::call;
-use super::events::{Admission, Event, Go, LedgerRow};
+use super::events::{Admission, Event, Go, Hold, LedgerRow};
 use super::journal::{self, Ended, Intent, Rules, Settled, ToLookUp};
 use super::settlement::{Content, Settlement};
 use crate::contents;
 use crate::gateway::protocol::Submit;
+use crate::idempotency;
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::pg::xact::Aborted;
 use crate::rates;
@@ -36,10 +40,19 @@ pub struct Batch {
     again: Vec<(Uuid, i32, Asked<()>)>,
     settlements: Vec<Ending>,
     deferred: Vec<(Uuid, u64, Option<Asked<()>>)>,
+    /// Each caller's going is among `gone`, too.
+    undelivered: Vec<Undelivered>,
     gone: Vec<Uuid>,
     spilled_gone: Vec<Uuid>,
     unsent: Vec<Uuid>,
     spilled_unsent: Vec<Uuid>,
+}
+
+/// An answer that its caller went without.
+struct Undelivered {
+    call: Uuid,
+    principal: String,
+    answer: Vec<u8>,
 }
 
 struct Ending {
@@ -64,8 +77,9 @@ pub struct Conditions<'a> {
     pub rules: &'a Rules,
     /// How many more calls may be sent.
     pub room: usize,
-    /// Whether answers that their callers do not have are kept, and prompts and answers are logged.
-    pub keep_answers: bool,
+    /// How long answers that their callers do not have are kept, and whether prompts and answers are
+    /// logged.
+    pub answer_retention: Duration,
     pub log_content: bool,
     /// The tests of the tests: nothing is journalled before it is sent.
     pub without_intents: bool,
@@ -93,8 +107,14 @@ impl Batch {
             Event::Unsent { call } => self.unsent.push(call),
             Event::Defer { call, xid, done } => self.deferred.push((call, xid, Some(done))),
             Event::CallerGone { call } => self.gone.push(call),
+            Event::Undelivered { call, principal, answer } => {
+                self.undelivered.push(Undelivered { call, principal, answer });
+            }
             // The main loop's own.
-            Event::Status { .. } | Event::LookedUp { .. } | Event::SettleNow { .. } => {}
+            Event::Status { .. }
+            | Event::LookedUp { .. }
+            | Event::SettleNow { .. }
+            | Event::Written { .. } => {}
             Event::Key(event) => keyring.serve(event),
         }
     }
@@ -120,6 +140,7 @@ impl Batch {
             && self.again.is_empty()
             && self.settlements.is_empty()
             && self.deferred.is_empty()
+            && self.undelivered.is_empty()
             && self.gone.is_empty()
             && self.spilled_gone.is_empty()
             && self.unsent.is_empty()
@@ -140,6 +161,7 @@ impl Batch {
         earlier.again.append(&mut self.again);
         earlier.settlements.append(&mut self.settlements);
         earlier.deferred.append(&mut self.deferred);
+        earlier.undelivered.append(&mut self.undelivered);
         earlier.gone.append(&mut self.gone);
         earlier.spilled_gone.append(&mut self.spilled_gone);
         earlier.unsent.append(&mut self.unsent);
@@ -150,7 +172,8 @@ impl Batch {
     /// Writes everything to the journal, in the current transaction.
     pub fn write(&self, conditions: Conditions) -> Result<Committed, Aborted> {
         let (system, rules) = (conditions.system_identifier, conditions.rules);
-        let (keep_answers, log_content) = (conditions.keep_answers, conditions.log_content);
+        let keep_answers = !conditions.answer_retention.is_zero();
+        let log_content = conditions.log_content;
         let without_intents = conditions.without_intents;
         if !journal::try_lock() || !(self.settlements.is_empty() || rates::try_lock()) {
             return Err(Aborted::by_lock());
@@ -161,6 +184,7 @@ impl Batch {
         }
         let intents: Vec<&Intent> = self.spilled.iter().chain(&intents).collect();
         journal::insert(&intents, system)?;
+        take_keys(&intents)?;
         journal::set_generations(&self.spilled_generations)?;
         journal::set_generations(&self.generations)?;
         journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
@@ -175,6 +199,7 @@ impl Batch {
         journal::defer(&deferred)?;
         journal::callers_gone(&self.gone().collect::<Vec<_>>())?;
         journal::forget(&self.unsent().collect::<Vec<_>>())?;
+        idempotency::release(&self.unbilled())?;
         Ok(Committed { go, entries, to_look_up })
     }
 
@@ -182,12 +207,17 @@ impl Batch {
     fn keep_content(&self, answers: bool, log: bool) -> SpiResult<()> {
         let settlements = || self.settlements.iter().map(|ending| &ending.settlement);
         let is_due = |s: &Settlement| (answers && s.content.is_wanted) || log;
-        if !settlements().any(|s| is_due(s)) || !contents::try_lock() {
+        let undelivered = || self.undelivered.iter().filter(|_| answers);
+        let is_due = settlements().any(|s| is_due(s)) || undelivered().next().is_some();
+        if !is_due || !contents::try_lock() {
             return Ok(());
+        }
+        for Undelivered { call, principal, answer } in undelivered() {
+            contents::keep(*call, principal, answer.clone())?;
         }
         for settlement in settlements() {
             let (id, principal) = (settlement.entry.id, &settlement.entry.principal);
-            let Content { request, answer, is_wanted } = &settlement.content;
+            let Content { request, answer, is_wanted, .. } = &settlement.content;
             if answers && *is_wanted && !answer.is_empty() {
                 contents::keep(id, principal, answer.clone())?;
             }
@@ -211,9 +241,16 @@ impl Batch {
                 keys.insert(&entry.key_name, key);
             }
             let key = &keys[entry.key_name.as_str()];
+            let held = match &submit.idempotency {
+                Some(wanted) => {
+                    self.taken(submit, wanted, &intents, conditions.answer_retention)?
+                }
+                None => None,
+            };
             go.push(match key {
-                Err(failure) => Err(failure.clone()),
-                Ok(_) if intents.len() >= conditions.room => Err(too_many()),
+                _ if let Some(held) = held => Err(held),
+                Err(failure) => Err(Hold::Refused(failure.clone())),
+                Ok(_) if intents.len() >= conditions.room => Err(Hold::Refused(too_many())),
                 Ok(authorization) => {
                     intents.push(Intent {
                         id: entry.id,
@@ -221,6 +258,7 @@ impl Batch {
                         principal: entry.principal.clone(),
                         created_at: created_at.clone(),
                         entry: call::intended(entry, &created_at),
+                        idempotency: submit.idempotency.clone(),
                     });
                     let authorization = authorization.clone();
                     Ok(Go { authorization, created_at: created_at.clone() })
@@ -295,7 +333,7 @@ impl Batch {
         self.again.clear();
         for (_, done) in self.intents.drain(..) {
             let failure = Failure::new(FailureKind::Internal, "the call could not be journalled");
-            let _ = done.send(Err(failure.detail(reason)));
+            let _ = done.send(Err(Hold::Refused(failure.detail(reason))));
         }
     }
 
@@ -304,6 +342,7 @@ impl Batch {
         for ending in &mut self.settlements {
             ending.settlement.content = Content::default();
         }
+        self.undelivered.clear();
     }
 
     /// Costs that no `numeric` should take.

@@ -9,7 +9,7 @@ use reqwest::header::HeaderValue;
 use secrecy::SecretSlice;
 use tokio::sync::watch;
 
-use super::events::{Event, Go};
+use super::events::{Event, Go, Hold};
 use super::server::Shared;
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, Submit};
@@ -59,12 +59,10 @@ async fn admit(
         }
     };
     let charges_beyond_tokens = submit.charges_beyond_tokens;
-    let submit = Box::new(submit);
-    let admitted = shared.outbox.ask(|done| Event::Intent { submit, done }).await;
-    let Go { authorization, created_at } = match admitted {
-        Some(Ok(go)) => go,
-        Some(Err(failure)) => return refused(failure),
-        None => return refused(leaving()),
+    let is_idempotent = submit.idempotency.is_some();
+    let Go { authorization, created_at } = match admission(&shared, submit, gone.clone()).await {
+        Ok(go) => go,
+        Err(answer) => return answer,
     };
     if *gone.borrow() {
         shared.outbox.send(Event::Unsent { call });
@@ -73,9 +71,42 @@ async fn admit(
     entry.created_at = Some(created_at);
     let deadline = Instant::now() + openrouter.request_timeout();
     let body = Bytes::from(body);
-    let call =
-        Sending { shared, openrouter, authorization, body, charges_beyond_tokens, deadline, gone };
+    let call = Sending {
+        shared,
+        openrouter,
+        authorization,
+        body,
+        charges_beyond_tokens,
+        is_idempotent,
+        deadline,
+        gone,
+    };
     call.run(entry).await
+}
+
+/// Has a call admitted and journalled. The error: it is not sent, or another call has its idempotency key,
+/// and has ended. One that failed unbilled has set the key free.
+async fn admission(
+    shared: &Shared,
+    submit: Submit,
+    mut gone: watch::Receiver<bool>,
+) -> Result<Go, Answer> {
+    loop {
+        let submit = Box::new(submit.clone());
+        let taken = match shared.outbox.ask(|done| Event::Intent { submit, done }).await {
+            Some(Ok(go)) => return Ok(go),
+            Some(Err(Hold::Refused(failure))) => return Err(refused(failure)),
+            Some(Err(Hold::Taken(call))) => call,
+            None => return Err(refused(leaving())),
+        };
+        if !shared.is_open(taken) {
+            return Err((Reply::Replay { call: taken }, Vec::new()));
+        }
+        tokio::select! {
+            () = shared.until_ended(taken) => {}
+            _ = gone.wait_for(|gone| *gone) => return Err(refused(leaving())),
+        }
+    }
 }
 
 /// A call whose intent is durable.
@@ -85,6 +116,8 @@ struct Sending {
     authorization: HeaderValue,
     body: Bytes,
     charges_beyond_tokens: bool,
+    /// True where the answer may be asked for a second time.
+    is_idempotent: bool,
     /// The end of the caller's time, for all attempts together.
     deadline: Instant,
     gone: watch::Receiver<bool>,
@@ -148,7 +181,7 @@ impl Sending {
         entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
         let mut settlement = Settlement::new(entry, http, self.charges_beyond_tokens);
         settlement.content.request = self.body.clone();
-        settlement.content.is_wanted |= *self.gone.borrow();
+        settlement.content.is_wanted |= *self.gone.borrow() || self.is_idempotent;
         Ok(settlement)
     }
 

@@ -19,7 +19,15 @@ use crate::openrouter::failure::Failure;
 use crate::openrouter::generation::LookUp;
 
 /// Whether a call may be sent.
-pub type Admission = Result<Go, Failure>;
+pub type Admission = Result<Go, Hold>;
+
+/// Why a call is not sent.
+#[derive(Clone)]
+pub enum Hold {
+    Refused(Failure),
+    /// This other call has its idempotency key.
+    Taken(Uuid),
+}
 
 /// A settled call's ledger row as JSON text; None where it cannot be told yet, since the rates are locked.
 pub type LedgerRow = Option<String>;
@@ -40,6 +48,10 @@ pub enum Event {
     Defer { call: Uuid, xid: u64, done: oneshot::Sender<()> },
     /// The caller went before it had read the answer.
     CallerGone { call: Uuid },
+    /// An answer that its caller went without: to be kept for it.
+    Undelivered { call: Uuid, principal: String, answer: Vec<u8> },
+    /// Say when nothing of this call waits to be written.
+    Written { call: Uuid, done: oneshot::Sender<()> },
     /// How the gateway is, and whether it can open these keys.
     Status { keys: Vec<StoredKey>, done: oneshot::Sender<Status> },
     /// What OpenRouter's record of a generation says.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::{log, warning};
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::admission::Keyring;
@@ -60,6 +60,8 @@ pub struct Gateway {
     stuck_until: Instant,
     /// After a failure, not before then.
     not_before: Option<Instant>,
+    /// Who waits until nothing of a call is left to be written.
+    waiting: Vec<(Uuid, oneshot::Sender<()>)>,
     /// What is to be looked up at OpenRouter, and what has been found and is not written yet.
     look_ups: LookUps,
     looked_up: Vec<(Uuid, LookUp)>,
@@ -110,6 +112,7 @@ impl Gateway {
             stuck: Batch::default(),
             stuck_until: now,
             not_before: None,
+            waiting: Vec::new(),
             look_ups: LookUps::default(),
             looked_up: Vec::new(),
             on_their_way: 0,
@@ -137,6 +140,7 @@ impl Gateway {
             end_asked |= background::end_asked();
             self.take_events();
             self.commit();
+            self.tell_waiting();
             if !self.looked_up.is_empty() {
                 self.look_up();
             }
@@ -174,8 +178,21 @@ impl Gateway {
                 Event::Status { keys, done } => drop(done.send(self.status(&keys))),
                 Event::LookedUp { call, found } => self.looked_up.push((call, found)),
                 Event::SettleNow { done } => self.settle_now(done),
+                Event::Written { call, done } => self.waiting.push((call, done)),
                 event => self.batch.add(event, &self.keyring),
             }
+        }
+    }
+
+    fn tell_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let unwritten: HashSet<Uuid> =
+            self.batch.all_calls().union(&self.stuck.all_calls()).copied().collect();
+        for (_, done) in self.waiting.extract_if(.., |(call, _)| !unwritten.contains(call)) {
+            // A backend that no longer waits needs no answer.
+            let _ = done.send(());
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::settlement::State;
+use crate::idempotency::Idempotency;
 use crate::ledger::Entry;
 use crate::pg::{lock, spi};
 
@@ -18,6 +19,8 @@ pub struct Intent {
     pub principal: String,
     pub created_at: String,
     pub entry: Entry,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
 }
 
 const INSERT: &str = "

@@ -28,6 +28,7 @@ pub async fn answer(shared: &Shared, request: Request, body: Vec<u8>) -> Reply {
         | Request::Received
         | Request::Defer { .. }
         | Request::Status(_)
+        | Request::Await(_)
         | Request::SettleNow => {
             Err(Failure::new(FailureKind::Internal, "this is no request about keys"))
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::events::{Event, Outbox};
@@ -25,6 +25,8 @@ pub struct Shared {
     connections: AtomicUsize,
     /// OpenRouter's clock less this one's, in seconds, at the last answer.
     clock_skew: AtomicI64,
+    /// Rung whenever a call leaves that set.
+    ended: Notify,
     /// How the last attempt to reach it went.
     last_contact: Mutex<Option<Result<(), String>>>,
     /// True once the gateway leaves.
@@ -44,6 +46,7 @@ impl Shared {
             last_contact: Mutex::default(),
             openrouter: RwLock::new(openrouter),
             open: Mutex::default(),
+            ended: Notify::new(),
             connections: AtomicUsize::new(0),
         }
     }
@@ -61,6 +64,22 @@ impl Shared {
     /// The calls whose callers may still be reading.
     pub fn open_calls(&self) -> Vec<Uuid> {
         self.open_set(|open| open.iter().copied().collect())
+    }
+
+    /// Waits until a call's caller has its answer, or has gone and the call has ended.
+    pub async fn until_ended(&self, call: Uuid) {
+        loop {
+            let ended = self.ended.notified();
+            if !self.open_set(|open| open.contains(&call)) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// True while a call is under way, or its caller reads the answer.
+    pub fn is_open(&self, call: Uuid) -> bool {
+        self.open_set(|open| open.contains(&call))
     }
 
     /// How many calls are under way, or waiting to be.
@@ -162,6 +181,7 @@ impl OpenCall {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         self.0.open_set(|open| open.remove(&self.1));
+        self.0.ended.notify_waiters();
     }
 }
 
@@ -211,6 +231,22 @@ impl Connection {
                     let status = status.ok_or(std::io::ErrorKind::BrokenPipe)?;
                     self.reply(&Reply::Status(status), &[]).await?;
                 }
+                Request::Await(call) => {
+                    let shared = Arc::clone(&self.shared);
+                    let ended = async {
+                        shared.until_ended(call).await;
+                        shared.outbox.ask(|done| Event::Written { call, done }).await
+                    };
+                    tokio::select! {
+                        ended = ended => ended.ok_or(std::io::ErrorKind::BrokenPipe)?,
+                        () = shared.leaving() => return self.reply(&Reply::Leaving, &[]).await,
+                        // A caller says nothing before its reply: it has gone.
+                        _ = self.reader.read_u8() => {
+                            return Err(std::io::ErrorKind::UnexpectedEof.into());
+                        }
+                    }
+                    self.reply(&Reply::Ended, &[]).await?;
+                }
                 Request::SettleNow => {
                     let settled = self.shared.outbox.ask(|done| Event::SettleNow { done });
                     let settled = tokio::select! {
@@ -241,6 +277,7 @@ impl Connection {
     /// Makes a call, replies, and waits until the reply was read. An error: the caller has gone.
     async fn call(&mut self, submit: protocol::Submit, body: Vec<u8>) -> std::io::Result<()> {
         let id = submit.entry.id;
+        let principal = submit.entry.principal.clone();
         let (gone, caller) = watch::channel(false);
         let shared = Arc::clone(&self.shared);
         let mut call = std::pin::pin!(call::run(shared, submit, body, caller));
@@ -254,8 +291,14 @@ impl Connection {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
         };
-        self.reply(&reply, &body).await?;
-        match self.read().await? {
+        let read = match self.reply(&reply, &body).await {
+            Ok(()) => self.read().await,
+            Err(error) => Err(error),
+        };
+        if read.is_err() && matches!(reply, Reply::Answered { .. }) {
+            self.shared.outbox.send(Event::Undelivered { call: id, principal, answer: body });
+        }
+        match read? {
             (Request::Received, _) => Ok(()),
             _ => Err(std::io::ErrorKind::InvalidData.into()),
         }

@@ -41,8 +41,9 @@ pub struct Content {
     pub request: Bytes,
     pub answer: Vec<u8>,
     /// True where the caller does not have the answer as it came: it was changed to fit `jsonb`, it
-    /// cannot be given at all, or there is no caller any more.
+    /// cannot be given at all, or there is no caller any more. And where it may be asked for again.
     pub is_wanted: bool,
+    pub is_changed: bool,
 }
 
 impl Settlement {
@@ -55,10 +56,9 @@ impl Settlement {
     ) -> Settlement {
         match http {
             Ok(http) => {
-                let settlement = Settlement::from_answer(entry, &http, charges_beyond_tokens);
-                let is_wanted = settlement.content.is_wanted;
-                let content = Content { answer: http.body, is_wanted, ..Content::default() };
-                Settlement { content, ..settlement }
+                let mut settlement = Settlement::from_answer(entry, &http, charges_beyond_tokens);
+                settlement.content.answer = http.body;
+                settlement
             }
             Err(HttpError::Timeout) => Settlement::lost(
                 entry,
@@ -98,17 +98,18 @@ impl Settlement {
 
     /// True where the caller gets an answer that was changed to fit `jsonb`.
     pub fn is_changed(&self) -> bool {
-        self.result.is_ok() && self.content.is_wanted
+        self.result.is_ok() && self.content.is_changed
     }
 
     fn from_answer(mut entry: Entry, http: &HttpAnswer, charges_beyond_tokens: bool) -> Settlement {
         entry.http_status = Some(http.status);
         let cost_out_of_range;
         let mut again = None;
-        let mut is_wanted = false;
+        let (mut is_wanted, mut is_changed) = (false, false);
         let (state, result) = match read(http) {
             Outcome::Answered(answer) => {
-                is_wanted = answer.changed;
+                is_changed = answer.changed;
+                is_wanted = is_changed;
                 let text;
                 (text, cost_out_of_range) = fill(&mut entry, *answer);
                 (State::Answered, Ok(text.into_bytes()))
@@ -134,14 +135,10 @@ impl Settlement {
                 is_wanted = true;
                 cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
                 entry.error_code = Some("unreadable_answer".to_owned());
-                let failure =
-                    Failure::new(FailureKind::BadUpstream, "OpenRouter's answer cannot be read")
-                        .detail(why)
-                        .hint("hiems.raw_answer() has it as it came.");
-                (State::Failed, Err(failure))
+                (State::Failed, Err(Failure::unreadable(why)))
             }
         };
-        let content = Content { is_wanted, ..Content::default() };
+        let content = Content { is_wanted, is_changed, ..Content::default() };
         Settlement { state, entry, result, cost_out_of_range, again, content }
     }
 }

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::journal::{self, Intent, Rules};
 use super::settlement::State;
-use crate::ledger::Entry;
+use crate::idempotency;
+use crate::ledger::{CostSource, Entry};
 use crate::pg::spi;
 use crate::pg::xact::Aborted;
 
@@ -40,12 +41,27 @@ impl Record {
     /// Writes it to the journal, in the current transaction.
     pub fn write(&self, system_identifier: i64, rules: &Rules) -> SpiResult<()> {
         match self {
-            Record::Intent(intent) => journal::insert(&[intent], system_identifier),
+            Record::Intent(intent) => {
+                journal::insert(&[intent], system_identifier)?;
+                match &intent.idempotency {
+                    Some(wanted) => idempotency::take(&intent.principal, wanted, intent.id),
+                    None => Ok(()),
+                }
+            }
             Record::Generation(call, id) => journal::set_generations(&[(*call, id.clone())]),
             Record::Deferred(call, xid) => journal::defer(&[(*call, *xid)]),
             Record::CallerGone(call) => journal::callers_gone(&[*call]),
-            Record::Unsent(call) => journal::forget(&[*call]),
-            Record::Ended(state, entry) => journal::settle(&[(*state, entry)], rules).map(|_| ()),
+            Record::Unsent(call) => {
+                journal::forget(&[*call])?;
+                idempotency::release(&[*call])
+            }
+            Record::Ended(state, entry) => {
+                journal::settle(&[(*state, entry)], rules)?;
+                match (state, entry.cost_source) {
+                    (State::Failed, CostSource::NotBilled) => idempotency::release(&[entry.id]),
+                    _ => Ok(()),
+                }
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::sources::{Finding, Source};
 
 /// The one module that writes each table.
-const OWNERS: [(&str, &str); 8] = [
+const OWNERS: [(&str, &str); 9] = [
     ("hiems.ai_usage_logs", "src/ledger.rs"),
     ("hiems_private.access", "src/access.rs"),
     ("hiems_private.api_keys", "src/keys.rs"),
@@ -11,6 +11,7 @@ const OWNERS: [(&str, &str); 8] = [
     ("hiems_private.exchange_rates", "src/rates.rs"),
     ("hiems_private.answers", "src/contents.rs"),
     ("hiems_private.content_logs", "src/contents.rs"),
+    ("hiems_private.idempotency_keys", "src/idempotency.rs"),
     ("hiems_private.installation", "src/keys.rs"),
 ];
 

@@ -37,6 +37,7 @@ impl Batch {
                 .extract_if(.., |ending| is_of(&ending.settlement.entry.id))
                 .collect(),
             deferred: self.deferred.extract_if(.., |(call, ..)| is_of(call)).collect(),
+            undelivered: self.undelivered.extract_if(.., |one| is_of(&one.call)).collect(),
             gone: self.gone.extract_if(.., |call| is_of(call)).collect(),
             spilled_gone: self.spilled_gone.extract_if(.., |call| is_of(call)).collect(),
             unsent: self.unsent.extract_if(.., |call| is_of(call)).collect(),

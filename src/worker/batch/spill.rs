@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use super::keys::take_keys;
 use super::{Batch, Conditions, Content};
 use crate::pg::xact::Aborted;
 use crate::rates;
@@ -16,8 +17,10 @@ impl Batch {
     /// memory while a lock is held for long.
     pub fn spill(&mut self, spill: &Spill, conditions: Conditions) -> Result<(), Aborted> {
         let rules = conditions.rules;
-        self.keep_content(conditions.keep_answers, conditions.log_content)?;
+        self.keep_content(!conditions.answer_retention.is_zero(), conditions.log_content)?;
+        self.undelivered.clear();
         let (go, mut intents) = self.admit(conditions)?;
+        take_keys(&intents.iter().collect::<Vec<_>>())?;
         let waiting: Vec<Ended> = self
             .settlements
             .iter()

@@ -29,7 +29,7 @@ macro_rules! conditions {
             keyring: &mut $gateway.keyring,
             system_identifier: $gateway.system_identifier,
             rules: $rules,
-            keep_answers: !$gateway.settings.answer_retention.is_zero(),
+            answer_retention: $gateway.settings.answer_retention,
             log_content: $gateway.settings.log_content,
             without_intents: $gateway.settings.switch_off == SwitchOff::Intent,
         }

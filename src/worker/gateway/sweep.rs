@@ -7,6 +7,7 @@ use pgrx::warning;
 
 use super::Gateway;
 use crate::contents;
+use crate::idempotency;
 use crate::ledger::{self, Swept};
 use crate::pg::{lock, session, xact};
 use crate::settings::SwitchOff;
@@ -101,7 +102,11 @@ impl Gateway {
         self.next_purge = Instant::now() + PURGE_INTERVAL;
         let (answers, logs) = (self.settings.answer_retention, self.settings.content_retention);
         let purged = xact::transaction(|| -> SpiResult<()> {
-            if contents::try_lock() { contents::purge(answers, logs) } else { Ok(()) }
+            if contents::try_lock() && idempotency::try_lock() && journal::try_lock() {
+                contents::purge(answers, logs)?;
+                idempotency::purge(answers)?;
+            }
+            Ok(())
         });
         if let Err(aborted) = purged {
             warning!("the hiems gateway cannot forget old answers: {}", aborted.message);

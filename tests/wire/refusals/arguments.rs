@@ -179,23 +179,6 @@ fn assert_explained_without_detail(refusal: &Refusal) {
 }
 
 #[test]
-fn an_idempotency_key_is_not_passed_over() {
-    let database = Database::new();
-    let refusal = database
-        .admin()
-        .query_one(
-            "SELECT hiems.submit_prompt('openai/gpt-4o-mini', $1::text::jsonb,
-                                        idempotency_key => 'k1')",
-            &[&HELLO],
-        )
-        .refusal();
-    assert_eq!(refusal.sqlstate, "0A000");
-    assert!(refusal.message.contains("idempotency_key"), "{refusal:?}");
-    assert_ne!(refusal.hint, "");
-    assert_untouched(&database);
-}
-
-#[test]
 fn the_session_goes_on_after_a_refusal() {
     let database = Database::new();
     let mut client = database.admin();

@@ -1,0 +1,108 @@
+//! Idempotency keys: the only writer of `hiems_private.idempotency_keys`. Written by the gateway, in the
+//! transaction that journals the call.
+
+use std::time::Duration;
+
+use pgrx::spi::SpiResult;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::pg::{lock, spi};
+
+/// What a caller has said of its call, to be told from others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    pub key: String,
+    /// Of the request's body: SHA-256, in hexadecimal digits.
+    pub digest: String,
+}
+
+/// A key that is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub call: Uuid,
+    pub digest: String,
+}
+
+// What is as old as that, is not on its way, and has no answer any more, is as if it had never been.
+macro_rules! is_over {
+    ($seconds:literal) => {
+        concat!(
+            "k.created_at <= now() - make_interval(secs => ",
+            $seconds,
+            ")
+             AND NOT EXISTS (SELECT FROM hiems_private.calls AS c WHERE c.id = k.call_id)
+             AND NOT EXISTS (SELECT FROM hiems_private.answers AS a
+                             WHERE a.call_id = k.call_id
+                               AND a.kept_at > now() - make_interval(secs => ",
+            $seconds,
+            "))"
+        )
+    };
+}
+
+const FORGET_OVER: &str = concat!(
+    "DELETE FROM hiems_private.idempotency_keys AS k
+     WHERE k.principal = $1 AND k.idempotency_key = $2 AND ",
+    is_over!("$3")
+);
+const FIND: &str = "
+    SELECT call_id::text, request_digest, created_at <= now() - make_interval(secs => $3)
+    FROM hiems_private.idempotency_keys
+    WHERE principal = $1 AND idempotency_key = $2";
+const INSERT: &str = "
+    INSERT INTO hiems_private.idempotency_keys (principal, idempotency_key, call_id, request_digest)
+    VALUES ($1, $2, $3::uuid, $4) ON CONFLICT DO NOTHING";
+const RELEASE: &str = "
+    DELETE FROM hiems_private.idempotency_keys WHERE call_id = ANY ($1::uuid[])";
+const PURGE: &str =
+    concat!("DELETE FROM hiems_private.idempotency_keys AS k WHERE ", is_over!("$1"));
+
+/// True once this transaction may write to the table: nobody's lock is in the way.
+pub fn try_lock() -> bool {
+    lock::try_lock_for_writing(c"hiems_private", c"idempotency_keys")
+}
+
+/// Who has a key of `principal`'s; one that nobody has used within `retention` is free.
+pub fn find(principal: &str, key: &str, retention: Duration) -> SpiResult<Option<Taken>> {
+    let arguments = || [principal.into(), key.into(), retention.as_secs_f64().into()];
+    let look = || -> SpiResult<Option<(Taken, bool)>> {
+        let found = spi::query(FIND, &arguments(), |row| {
+            let call = row.get::<String>(1)?.and_then(|id| Uuid::parse_str(&id).ok());
+            let is_old = row.get::<bool>(3)? == Some(true);
+            let taken = call.zip(row.get::<String>(2)?);
+            Ok(taken.map(|(call, digest)| (Taken { call, digest }, is_old)))
+        })?;
+        Ok(found.into_iter().flatten().next())
+    };
+    match look()? {
+        // Behind somebody's lock on the calls it stays taken.
+        Some((_, true)) if lock::try_lock_for_reading(c"hiems_private", c"calls") => {
+            spi::execute(FORGET_OVER, &arguments())?;
+            Ok(look()?.map(|(taken, _)| taken))
+        }
+        found => Ok(found.map(|(taken, _)| taken)),
+    }
+}
+
+/// Takes a key for a call that is about to be sent.
+pub fn take(principal: &str, idempotency: &Idempotency, call: Uuid) -> SpiResult<()> {
+    let Idempotency { key, digest } = idempotency;
+    let arguments =
+        [principal.into(), key.as_str().into(), call.to_string().into(), digest.as_str().into()];
+    spi::execute(INSERT, &arguments)
+}
+
+/// Sets the keys of these calls free: they were surely not billed.
+pub fn release(calls: &[Uuid]) -> SpiResult<()> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let calls: Vec<String> = calls.iter().map(Uuid::to_string).collect();
+    spi::execute(RELEASE, &[calls.into()])
+}
+
+/// Forgets what is older than that, and over.
+pub fn purge(retention: Duration) -> SpiResult<()> {
+    spi::execute(PURGE, &[retention.as_secs_f64().into()])
+}

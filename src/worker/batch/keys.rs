@@ -1,0 +1,88 @@
+//! Idempotency keys of a batch's calls.
+
+use std::time::Duration;
+
+use pgrx::spi::SpiResult;
+use uuid::Uuid;
+
+use super::Batch;
+use crate::gateway::protocol::Submit;
+use crate::idempotency::{self, Idempotency, Taken};
+use crate::ledger::CostSource;
+use crate::openrouter::failure::{Failure, FailureKind};
+use crate::worker::events::Hold;
+use crate::worker::journal::Intent;
+use crate::worker::settlement::State;
+
+/// Takes the keys of calls that are about to be sent.
+pub(super) fn take_keys(intents: &[&Intent]) -> SpiResult<()> {
+    for intent in intents {
+        if let Some(wanted) = &intent.idempotency {
+            idempotency::take(&intent.principal, wanted, intent.id)?;
+        }
+    }
+    Ok(())
+}
+
+impl Batch {
+    /// Why a call with an idempotency key may not be sent: another has it. `admitted` are intents of the
+    /// same commit.
+    pub(super) fn taken(
+        &self,
+        submit: &Submit,
+        wanted: &Idempotency,
+        admitted: &[Intent],
+        retention: Duration,
+    ) -> SpiResult<Option<Hold>> {
+        if retention.is_zero() {
+            return Ok(Some(Hold::Refused(no_retention())));
+        }
+        let principal = &submit.entry.principal;
+        let same = |intent: &&Intent| {
+            let key = intent.idempotency.as_ref().map(|other| &other.key);
+            intent.principal == *principal && key == Some(&wanted.key)
+        };
+        let of = |intent: &Intent| {
+            let digest = intent.idempotency.as_ref().map(|other| other.digest.clone());
+            Taken { call: intent.id, digest: digest.unwrap_or_default() }
+        };
+        let here = admitted.iter().chain(&self.spilled).find(same).map(of);
+        let taken = match here {
+            Some(taken) => Some(taken),
+            None if !idempotency::try_lock() => return Ok(Some(Hold::Refused(locked()))),
+            None => idempotency::find(principal, &wanted.key, retention)?,
+        };
+        Ok(taken.map(|taken| match taken.digest == wanted.digest {
+            true => Hold::Taken(taken.call),
+            false => Hold::Refused(other_content(taken.call)),
+        }))
+    }
+
+    /// The calls that were surely not billed: their keys are free again.
+    pub(super) fn unbilled(&self) -> Vec<Uuid> {
+        let failed =
+            self.settlements.iter().map(|ending| &ending.settlement).filter(|settlement| {
+                settlement.state == State::Failed
+                    && settlement.entry.cost_source == CostSource::NotBilled
+            });
+        failed.map(|settlement| settlement.entry.id).chain(self.unsent()).collect()
+    }
+}
+
+fn other_content(call: Uuid) -> Failure {
+    Failure::new(FailureKind::InvalidRequest, "the idempotency_key was used for another request")
+        .detail(format!("call {call} has the same key, and another content"))
+        .hint("Take a new key for a new request.")
+}
+
+fn no_retention() -> Failure {
+    Failure::new(FailureKind::InvalidRequest, "idempotency_key cannot be used here")
+        .detail("no answer is kept that could be given a second time")
+        .hint("A superuser sets hiems.answer_retention to more than 0.")
+}
+
+fn locked() -> Failure {
+    Failure::new(FailureKind::Unavailable, "the idempotency keys are locked")
+        .detail("somebody holds a lock on hiems_private.idempotency_keys")
+        .hint("Try again when it is gone; pg_locks shows who holds it.")
+}
