@@ -332,7 +332,8 @@ impl Batch {
     pub fn refuse_intents(&mut self, reason: &str) {
         self.again.clear();
         for (_, done) in self.intents.drain(..) {
-            let failure = Failure::new(FailureKind::Internal, "the call could not be journalled");
+            let failure =
+                Failure::new(FailureKind::Unavailable, "the call could not be journalled");
             let _ = done.send(Err(Hold::Refused(failure.detail(reason))));
         }
     }
