@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -62,6 +62,9 @@ pub struct Generation {
     pub delivered: bool,
     /// The header with the id was handed to the connection.
     pub id_sent: bool,
+    /// When that was; for who shares the process.
+    #[serde(skip)]
+    pub id_sent_at: Option<SystemTime>,
     /// Unix seconds of the start.
     pub created: i64,
     /// The start in ISO 8601, UTC.
@@ -145,6 +148,10 @@ impl Bill {
         records.entries.iter().any(|entry| entry.generation.user.as_deref() == Some(user))
     }
 
+    pub(crate) fn has_received(&self, user: &str) -> bool {
+        self.lock().requests.iter().rev().any(|request| request.body["user"] == user)
+    }
+
     /// Looks a generation up: it is found when it has been finished for as long as it wished for, or
     /// else for `lag`.
     pub(crate) fn look_up(&self, id: &str, lag: Duration) -> Found {
@@ -200,15 +207,24 @@ impl Bill {
     /// Fills in the outcome and charges it. What the connection did so far stays as recorded.
     pub(crate) fn finish(&self, outcome: Generation) {
         self.update(&outcome.id.clone(), |entry| {
-            let Generation { id_sent, delivered, .. } = entry.generation;
-            entry.generation =
-                Generation { finished: true, billed: true, id_sent, delivered, ..outcome };
+            let Generation { id_sent, id_sent_at, delivered, .. } = entry.generation;
+            entry.generation = Generation {
+                finished: true,
+                billed: true,
+                id_sent,
+                id_sent_at,
+                delivered,
+                ..outcome
+            };
             entry.finished_at = Some(Instant::now());
         });
     }
 
     pub(crate) fn id_sent(&self, id: &str) {
-        self.update(id, |entry| entry.generation.id_sent = true);
+        self.update(id, |entry| {
+            entry.generation.id_sent = true;
+            entry.generation.id_sent_at.get_or_insert_with(SystemTime::now);
+        });
     }
 
     pub(crate) fn delivered(&self, id: &str) {

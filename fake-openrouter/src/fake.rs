@@ -97,6 +97,11 @@ impl Fake {
         self.state.bill.has_begun(user)
     }
 
+    /// True once a chat completion request for this `user` has come, and been decided on.
+    pub fn has_received(&self, user: &str) -> bool {
+        self.state.bill.has_received(user)
+    }
+
     /// Every chat completion request, refused ones too.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.state.bill.requests()

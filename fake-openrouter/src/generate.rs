@@ -132,6 +132,7 @@ pub(crate) fn generate(
         billed: false,
         delivered: false,
         id_sent: false,
+        id_sent_at: None,
         created: day.unix_timestamp(),
         created_at: clock::iso(day),
         native_finish_reason: finish_reason.as_ref().map(native),
