@@ -2,20 +2,28 @@
 #
 #   make demo              show what it does, on a throw-away server (KEEP=1: leave it up)
 #   make test              every test, on PostgreSQL 15 and 18 (PG=15: on one)
+#   make torture           everything goes wrong at random, and the ledger must equal the bill
+#                          (SEED=n CALLS=n FAULTS=n: the run of that seed)
 #   make install           build for, and install into, the PostgreSQL of PG_CONFIG
 #   make clean             remove everything that the scripts made
 
 PG_CONFIG ?= pg_config
 PG ?=
 KEEP ?=
+SEED ?=
+CALLS ?=
+FAULTS ?=
 
-.PHONY: demo test lint install clean
+.PHONY: demo test torture lint install clean
 
 demo:
 	@KEEP=$(KEEP) scripts/demo $(PG)
 
 test:
 	@scripts/test $(PG)
+
+torture:
+	@SEED=$(SEED) CALLS=$(CALLS) FAULTS=$(FAULTS) scripts/torture $(PG)
 
 lint:
 	@scripts/lint

@@ -14,6 +14,11 @@ impl Random {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_nanos() as u64;
         let given = std::env::var("HIEMS_TEST_SEED").ok();
         let seed = given.map_or(now, |seed| seed.parse().expect("HIEMS_TEST_SEED is a number"));
+        Random::of(seed)
+    }
+
+    /// That of this seed.
+    pub fn of(seed: u64) -> Random {
         Random { seed, state: seed }
     }
 

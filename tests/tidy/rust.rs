@@ -66,12 +66,13 @@ pub fn raises(sources: &[Source]) -> Vec<Finding> {
 }
 
 /// Files that Cargo names itself.
-const ROOTS: [&str; 8] = [
+const ROOTS: [&str; 9] = [
     "src/lib.rs",
     "fake-openrouter/src/lib.rs",
     "fake-openrouter/src/main.rs",
     "fake-openrouter/tests/http/main.rs",
     "tests/wire.rs",
+    "tests/torture.rs",
     "tests/pure.rs",
     "tests/tidy.rs",
     "tests/support/mod.rs",

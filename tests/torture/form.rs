@@ -1,0 +1,67 @@
+//! The forms of a call. A new one is a line here, and a row of `FORMS`.
+
+use hiems_tests::user_message;
+use serde_json::{Map, Value, json};
+
+/// A function that calls a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    SubmitPrompt,
+    Complete,
+}
+
+/// All of them.
+pub const FORMS: &[Form] = &[Form::SubmitPrompt, Form::Complete];
+
+const MODELS: [&str; 3] =
+    ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4.5", "meta-llama/llama-3.3-70b-instruct:free"];
+
+/// One call as an expression of SQL.
+pub struct Call {
+    pub form: Form,
+    /// Unique: the bill and the ledger both have it, as `user`.
+    pub label: String,
+    /// For the fake; [`Form::Complete`] cannot say it.
+    pub metadata: Map<String, Value>,
+}
+
+impl Call {
+    /// The expression.
+    pub fn sql(&self) -> String {
+        self.sql_with(&quote(&self.label))
+    }
+
+    /// The expression, its label followed by a dash and the number in column `i`.
+    pub fn sql_numbered(&self) -> String {
+        self.sql_with(&format!("{} || i", quote(&format!("{}-", self.label))))
+    }
+
+    fn sql_with(&self, label: &str) -> String {
+        let place: usize = self.label.bytes().map(usize::from).sum();
+        let model = quote(MODELS[place % MODELS.len()]);
+        let question = format!("torture {}", self.label);
+        match self.form {
+            Form::SubmitPrompt => {
+                let mut options = json!({ "metadata": self.metadata });
+                if self.metadata.contains_key("fake_tool_cost") {
+                    options["plugins"] = json!([{ "id": "web" }]);
+                }
+                format!(
+                    "hiems.submit_prompt({model}, {}::jsonb, \"user\" => {label}, \
+                     use_case => 'torture', options => {}::jsonb)",
+                    quote(&user_message(&question)),
+                    quote(&options.to_string())
+                )
+            }
+            Form::Complete => format!(
+                "hiems.complete({}, {model}, \"user\" => {label}, use_case => 'torture')",
+                quote(&question)
+            ),
+        }
+    }
+}
+
+/// A literal of SQL.
+pub fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

@@ -1,0 +1,70 @@
+//! When a gateway could not keep an id that it was sent: from just before it was killed until the server is
+//! up again. Where the disk of the journal was full just before, from when it was full.
+
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+/// How long a gateway may take to make an id durable that it was sent.
+const ID_DELAY: Duration = Duration::from_millis(10);
+/// How long a gateway may take to write what a full disk did not take, once there is room: it tries again
+/// each second.
+const FULL_DELAY: Duration = Duration::from_millis(1_200);
+
+/// An outage.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    pub from: SystemTime,
+    pub to: SystemTime,
+    /// The WAL's disk was full: PANIC is PostgreSQL's word for that.
+    pub panics: bool,
+}
+
+impl Outage {
+    pub fn holds(&self, moment: SystemTime) -> bool {
+        self.from <= moment && moment <= self.to
+    }
+
+    /// It begins with the full disk, if that was just before.
+    fn after(self, full: &[Outage]) -> Outage {
+        let before =
+            full.iter().filter(|full| full.from <= self.from && self.from <= full.to + FULL_DELAY);
+        Outage { from: before.map(|full| full.from).fold(self.from, SystemTime::min), ..self }
+    }
+}
+
+/// How long before the next outage a moment was.
+pub fn early(outages: &[Outage], moment: SystemTime) -> Option<Duration> {
+    outages.iter().filter_map(|outage| outage.from.duration_since(moment).ok()).min()
+}
+
+/// Those of a run.
+#[derive(Default)]
+pub struct Outages {
+    gone: Mutex<Vec<Outage>>,
+    full: Mutex<Vec<Outage>>,
+}
+
+impl Outages {
+    /// Does what takes the gateway away, and waits until the server is up again.
+    pub fn during(&self, panics: bool, act: impl FnOnce()) {
+        let outage = measure(panics, act);
+        self.gone.lock().expect("the outages").push(outage);
+    }
+
+    /// Does what takes the room from the journal's disk, and gives it back.
+    pub fn while_full(&self, act: impl FnOnce()) {
+        let full = measure(false, act);
+        self.full.lock().expect("the outages").push(full);
+    }
+
+    pub fn all(&self) -> Vec<Outage> {
+        let full = self.full.lock().expect("the outages");
+        self.gone.lock().expect("the outages").iter().map(|outage| outage.after(&full)).collect()
+    }
+}
+
+fn measure(panics: bool, act: impl FnOnce()) -> Outage {
+    let from = SystemTime::now() - ID_DELAY;
+    act();
+    Outage { from, to: SystemTime::now(), panics }
+}

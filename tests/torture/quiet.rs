@@ -1,0 +1,77 @@
+//! The end of a run: what is open is ended, and everything is waited for that is still to be booked.
+
+use std::time::{Duration, Instant};
+
+use postgres::Client;
+use serde_json::Map;
+
+use crate::form::{Call, Form};
+use crate::upstream;
+use crate::world::{Expected, World};
+use crate::{ending::Ending, plan::Planned};
+
+/// What may be left nowhere: what, and how many there are.
+const LEFT: &[(&str, &str)] = &[
+    ("calls on their way", "SELECT count(*) FROM hiems_private.calls"),
+    ("prepared transactions", "SELECT count(*) FROM pg_prepared_xacts"),
+    (
+        "files of calls that the journal did not take",
+        "SELECT count(*) FROM pg_ls_dir('.') AS name WHERE name LIKE 'hiems_calls.%'",
+    ),
+];
+
+/// The state of what is left on its way, for whoever looks for the cause.
+const OPEN_CALLS: &str = "
+    SELECT concat_ws(' ', entry ->> 'user_id', state, generation_id, caller_gone, deferred_xid)
+    FROM hiems_private.calls ORDER BY created_at LIMIT 20";
+
+/// Waits until all is quiet; what is left at the deadline.
+pub fn wait(world: &World) -> Vec<String> {
+    let end = Instant::now() + world.plan.quiet_deadline;
+    let mut admin = world.server.admin();
+    let mut left = Vec::new();
+    if !world.prepared.resolve_all(world, &mut admin) {
+        left.push("a prepared transaction cannot be resolved".to_owned());
+    }
+    wake(world, &mut admin);
+    loop {
+        let open: Vec<String> = LEFT.iter().filter_map(|it| count(&mut admin, *it)).collect();
+        let in_flight = world.server.fake.in_flight();
+        if open.is_empty() && in_flight == 0 {
+            return left;
+        }
+        if Instant::now() > end {
+            left.extend(open);
+            left.push(format!("{in_flight} requests in flight"));
+            let calls = admin.query(OPEN_CALLS, &[]).expect("the journal");
+            left.extend(calls.iter().map(|row| format!("on its way: {}", row.get::<_, String>(0))));
+            return left;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// Nobody books until somebody calls: the gateway begins with the first call after a restart.
+fn wake(world: &World, admin: &mut Client) {
+    let label = "last".to_owned();
+    let planned = Planned {
+        label: label.clone(),
+        form: Form::SubmitPrompt,
+        ending: Ending::Commit,
+        upstream: upstream::PLAIN,
+    };
+    world.note(&label, &planned);
+    let call = Call { form: planned.form, label, metadata: Map::new() };
+    admin.batch_execute(&format!("SELECT {}", call.sql())).expect("the last call");
+    world.expect("last", Expected::Committed);
+    // It need not wait for its next turn.
+    let settle = "SELECT to_regprocedure('hiems.settle_now()') IS NOT NULL";
+    if admin.query_one(settle, &[]).expect("the catalog").get(0) {
+        let _ = admin.batch_execute("SELECT hiems.settle_now()");
+    }
+}
+
+fn count(admin: &mut Client, (what, sql): (&str, &str)) -> Option<String> {
+    let count: i64 = admin.query_one(sql, &[]).expect(what).get(0);
+    (count > 0).then(|| format!("{count} {what}"))
+}

@@ -1,0 +1,54 @@
+//! Takes away what the server lives on: room on its disks, and connections.
+
+use crate::server::APP;
+use crate::world::World;
+
+/// The disk of the tables is full until somebody has felt it, and a little longer.
+pub fn of_disk(world: &World) -> bool {
+    let Some(disk) = &world.server.table_disk else { return false };
+    let so_far = world.server.log_length();
+    let mut felt = false;
+    world.outages.while_full(|| {
+        disk.fill();
+        felt = world
+            .holds_within(20, || world.server.log_from(so_far).contains("No space left on device"));
+        world.pause(400);
+        disk.mend();
+    });
+    felt
+}
+
+/// The WAL's disk is full until PostgreSQL panics; it comes up again once there is room.
+pub fn of_wal(world: &World) -> bool {
+    let Some(disk) = &world.server.wal_disk else { return false };
+    let mut admin = world.server.admin();
+    let mut felt = false;
+    world.outages.during(true, || {
+        disk.fill();
+        // What it still has in stock is used up.
+        let fill = "SELECT pg_logical_emit_message(false, 'torture', repeat('x', 700000));
+                    SELECT pg_switch_wal()";
+        felt = world.holds_within(20, || admin.batch_execute(fill).is_err());
+        world.pause(100);
+        disk.mend();
+        world.holds_within(30, || {
+            world.server.start_again();
+            world.server.try_connect("postgres").is_ok()
+        });
+        drop(world.server.admin());
+    });
+    felt
+}
+
+/// Every connection that is not the superusers' is taken, for a while.
+pub fn of_connections(world: &World) -> bool {
+    let mut taken = Vec::new();
+    let refused = loop {
+        match world.server.try_connect(APP) {
+            Ok(client) => taken.push(client),
+            Err(error) => break error,
+        }
+    };
+    world.pause(400);
+    refused.code().is_some_and(|code| code.code() == "53300")
+}
