@@ -90,7 +90,8 @@ const CALLERS: &str = "
     WHERE usename = 'app' AND state = 'active' AND query LIKE '%hiems.%'";
 const GATEWAY: &str = "
     SELECT pid FROM pg_stat_activity
-    WHERE backend_type = 'hiems gateway' AND datname = current_database()";
+    WHERE backend_type = 'hiems gateway' AND datname = current_database()
+    ORDER BY backend_start DESC LIMIT 1";
 
 /// The processes of sessions that are in a call.
 fn callers(world: &World) -> Vec<i32> {
@@ -104,6 +105,7 @@ fn callers(world: &World) -> Vec<i32> {
     found
 }
 
+/// The process of the gateway; of the newer one, where one is leaving.
 fn gateway(world: &World) -> Option<i32> {
     let mut admin = world.server.admin();
     let mut found = None;
@@ -158,13 +160,14 @@ fn drop_extension(world: &World) -> bool {
 }
 
 /// Those that callers and the gateway write, and some that they only read.
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "hiems_private.calls",
     "hiems_private.calls",
     "hiems.ai_usage_logs",
     "hiems_private.exchange_rates",
     "hiems_private.api_keys",
     "hiems_private.answers",
+    "hiems_private.access",
 ];
 
 /// Somebody's maintenance. Where open transactions keep the lock from being given, what queues behind it is

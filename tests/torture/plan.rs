@@ -57,7 +57,7 @@ impl Plan {
             kinds: Fault::ALL.to_vec(),
             is_whole: true,
             switched_off: None,
-            traffic_deadline: Duration::from_secs(60 + calls as u64 / 8 + faults as u64 * 12),
+            traffic_deadline: Duration::from_secs(60 + calls as u64 / 20 + faults as u64 * 6),
             quiet_deadline: Duration::from_secs(90),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hiems_tests::postgresql_version;
 
@@ -68,7 +68,7 @@ pub fn run(plan: Plan) -> Report {
     }
 }
 
-/// Threads of a run. They are waited for only as long as the run may take.
+/// Threads of a run.
 fn threads(world: &Arc<World>, count: usize, body: fn(&World, usize)) -> Vec<JoinHandle<()>> {
     (0..count)
         .map(|number| {
@@ -78,22 +78,26 @@ fn threads(world: &Arc<World>, count: usize, body: fn(&World, usize)) -> Vec<Joi
         .collect()
 }
 
-/// Waits for them; the differences that they make are those that did not end, or ended badly.
+/// Waits for them; the differences that they make are those that did not end in time, or ended badly.
 fn join(world: &World, what: &str, threads: Vec<JoinHandle<()>>) -> Vec<Difference> {
-    let count = threads.len();
+    let mut differences = Vec::new();
     // A thread sees for itself that the run is overdue, unless it waits for the server.
-    let grace = std::time::Duration::from_secs(30);
-    while threads.iter().any(|it| !it.is_finished()) && Instant::now() < world.end + grace {
+    let end = world.end + Duration::from_secs(20);
+    let waiting = || threads.iter().filter(|it| !it.is_finished()).count();
+    while waiting() > 0 && Instant::now() < end {
         world.pause(20);
     }
-    let mut differences = Vec::new();
-    let (over, open): (Vec<_>, Vec<_>) = threads.into_iter().partition(JoinHandle::is_finished);
-    if !open.is_empty() || world.is_overdue() {
-        let (open, done, calls) = (open.len(), world.done(), world.plan.calls);
+    let open = waiting();
+    if open > 0 || world.is_overdue() {
+        let (count, done, calls) = (threads.len(), world.done(), world.plan.calls);
         let text = format!("not in time: {open} of {count} {what} wait; {done} of {calls} calls");
         differences.push(Difference::new(Kind::Left, text));
     }
-    for thread in over {
+    if open > 0 {
+        // Whoever waits for the server, waits no longer.
+        world.outages.during(false, || world.server.bounce("immediate"));
+    }
+    for thread in threads {
         if thread.join().is_err() {
             differences.push(Difference::new(Kind::Left, format!("one of the {what} broke off")));
         }

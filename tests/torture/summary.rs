@@ -34,18 +34,12 @@ impl Display for Report {
         let faults: usize = self.faults.values().sum();
         let seconds = self.took.as_secs();
         writeln!(f, "torture: SEED={seed}, PostgreSQL {postgresql}")?;
-        writeln!(f, "  {calls} calls, {faults} faults of the server, {seconds} s")?;
         writeln!(f, "  faults: {}", listed(&self.faults))?;
         writeln!(f, "  endings: {}", listed(&self.endings))?;
         writeln!(f, "  upstream: {}", listed(&self.upstream))?;
         for what in &self.not_injectable {
             writeln!(f, "  SKIPPED: {what}: mounting a file system is not allowed here")?;
         }
-        writeln!(
-            f,
-            "  {} generations billed, {} calls booked",
-            compared.generations, compared.rows
-        )?;
         let (never, outage) = (compared.id_never_sent, compared.id_lost_in_outage);
         let nothing = compared.nothing_to_ask_for;
         writeln!(
@@ -63,7 +57,14 @@ impl Display for Report {
                 writeln!(f, "    {}", difference.text)?;
             }
         }
-        write!(f, "  {} differences", compared.differences.len())
+        let (generations, rows) = (compared.generations, compared.rows);
+        let (unknown, differences) = (compared.unknown, compared.differences.len());
+        write!(
+            f,
+            "summary: seed {seed}, PostgreSQL {postgresql}: {calls} calls, {faults} faults, \
+             {generations} generations billed, {rows} calls booked, {unknown} of unknown cost, \
+             {seconds} s: {differences} differences"
+        )
     }
 }
 
