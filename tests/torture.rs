@@ -26,6 +26,8 @@ mod outage;
 mod plan;
 #[path = "torture/prepared.rs"]
 mod prepared;
+#[path = "torture/pulse.rs"]
+mod pulse;
 #[path = "torture/quiet.rs"]
 mod quiet;
 #[path = "torture/rows.rs"]

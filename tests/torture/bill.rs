@@ -52,6 +52,8 @@ pub struct Compared {
     pub unknown: usize,
     pub id_never_sent: usize,
     pub id_lost_in_outage: usize,
+    /// The most that was added to an outage since the machine had no time.
+    pub latest: Duration,
     pub nothing_to_ask_for: usize,
     pub differences: Vec<Difference>,
 }
@@ -70,11 +72,13 @@ const LONGEST_CALL: Duration = Duration::from_secs(6);
 /// Compares everything; to be called when all is quiet.
 pub fn compare(world: &World) -> Compared {
     let mut admin = world.server.admin();
+    let outages = world.outages.all();
     let generations = world.server.fake.bill();
     let mut rows = rows::read(&mut admin);
     let mut compared = Compared {
         generations: generations.len(),
         rows: rows.values().map(Vec::len).sum(),
+        latest: outages.iter().map(|outage| outage.late).max().unwrap_or_default(),
         ..Compared::default()
     };
     let tokens: Vec<&str> = generations.iter().map(|generation| &*generation.cost).collect();
@@ -85,7 +89,6 @@ pub fn compare(world: &World) -> Compared {
         .map(|row| row.get(0))
         .collect();
     let made = world.made.lock().expect("the calls");
-    let outages = world.outages.all();
     let mut seen = BTreeSet::new();
     for (generation, amount) in generations.iter().zip(amounts) {
         let label = generation.user.clone().unwrap_or_default();

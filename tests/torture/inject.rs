@@ -1,7 +1,7 @@
 //! Injects the faults of the server, one at a time, spread over the calls.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hiems_tests::Random;
 
@@ -27,15 +27,14 @@ pub fn run(world: &World) {
         if fault.needs_disk() && world.server.wal_disk.is_none() {
             continue;
         }
-        let (began, calls) = (Instant::now(), world.done());
+        let (began, at, calls) = (Instant::now(), SystemTime::now(), world.done());
         let took_place = (0..TRIES).any(|_| inject(world, fault, &mut random));
         if took_place {
             world.faults.add(&format!("{fault:?}"));
         }
         let took = began.elapsed().as_millis();
-        println!(
-            "fault {turn} after {calls} calls: {fault:?}, {took} ms, took place: {took_place}"
-        );
+        let at = at.duration_since(UNIX_EPOCH).expect("a clock").as_secs_f64();
+        println!("{at:.3}: fault {turn}, {fault:?}: {calls} calls, {took} ms, {took_place}");
     }
 }
 

@@ -64,7 +64,7 @@ fn what_must_not_be_is_found() {
         "thread '<unnamed>' panicked at src/x.rs:1:1:".to_owned(),
     ];
     let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-    let full = Outage { from: at(2), to: at(3), panics: true };
+    let full = Outage { from: at(2), to: at(3), panics: true, late: Duration::ZERO };
     assert_eq!(findings(&log.join("\n"), &[full]), log[4..]);
     assert_eq!(findings(&log.join("\n"), &[]), [&log[2..4], &log[4..]].concat());
 }

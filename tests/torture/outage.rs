@@ -4,7 +4,9 @@
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-/// How long a gateway may take to make an id durable that it was sent.
+use crate::pulse::Pulse;
+
+/// How long a gateway may take to make an id durable that it was sent, on a machine that has time.
 const ID_DELAY: Duration = Duration::from_millis(10);
 /// How long a gateway may take to write what a full disk did not take, once there is room: it tries again
 /// each second.
@@ -17,6 +19,8 @@ pub struct Outage {
     pub to: SystemTime,
     /// The WAL's disk was full: PANIC is PostgreSQL's word for that.
     pub panics: bool,
+    /// By how much threads got their turn late before it.
+    pub late: Duration,
 }
 
 impl Outage {
@@ -38,22 +42,26 @@ pub fn early(outages: &[Outage], moment: SystemTime) -> Option<Duration> {
 }
 
 /// Those of a run.
-#[derive(Default)]
 pub struct Outages {
+    pulse: Pulse,
     gone: Mutex<Vec<Outage>>,
     full: Mutex<Vec<Outage>>,
 }
 
 impl Outages {
+    pub fn new() -> Outages {
+        Outages { pulse: Pulse::start(), gone: Mutex::default(), full: Mutex::default() }
+    }
+
     /// Does what takes the gateway away, and waits until the server is up again.
     pub fn during(&self, panics: bool, act: impl FnOnce()) {
-        let outage = measure(panics, act);
+        let outage = self.measure(panics, act);
         self.gone.lock().expect("the outages").push(outage);
     }
 
     /// Does what takes the room from the journal's disk, and gives it back.
     pub fn while_full(&self, act: impl FnOnce()) {
-        let full = measure(false, act);
+        let full = self.measure(false, act);
         self.full.lock().expect("the outages").push(full);
     }
 
@@ -61,10 +69,11 @@ impl Outages {
         let full = self.full.lock().expect("the outages");
         self.gone.lock().expect("the outages").iter().map(|outage| outage.after(&full)).collect()
     }
-}
 
-fn measure(panics: bool, act: impl FnOnce()) -> Outage {
-    let from = SystemTime::now() - ID_DELAY;
-    act();
-    Outage { from, to: SystemTime::now(), panics }
+    fn measure(&self, panics: bool, act: impl FnOnce()) -> Outage {
+        let late = self.pulse.late();
+        let from = SystemTime::now() - ID_DELAY - late;
+        act();
+        Outage { from, to: SystemTime::now(), panics, late }
+    }
 }

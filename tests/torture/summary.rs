@@ -45,9 +45,10 @@ impl Display for Report {
         writeln!(
             f,
             "  {} of unknown cost; allowed: {} ({never} ids never sent, {outage} in an outage, \
-             {nothing} errors or outages without a generation)",
+             {nothing} errors or outages without a generation); the machine was {:?} late at most",
             compared.unknown,
-            never + outage + nothing
+            never + outage + nothing,
+            compared.latest
         )?;
         for kind in kinds(compared) {
             let of_kind: Vec<_> =

@@ -57,7 +57,7 @@ impl World {
             made: Mutex::default(),
             endings: Counts::default(),
             faults: Counts::default(),
-            outages: Outages::default(),
+            outages: Outages::new(),
             prepared: Prepared::default(),
             progress: AtomicUsize::new(0),
             faults_over: AtomicBool::new(false),
