@@ -33,7 +33,10 @@ pub fn wait(world: &World) -> Vec<String> {
     if !world.prepared.resolve_all(world, &mut admin) {
         left.push("a prepared transaction cannot be resolved".to_owned());
     }
-    wake(world, &mut admin);
+    if let Err(error) = wake(world, &mut admin) {
+        let why = error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
+        left.push(format!("the last call failed: {why}"));
+    }
     loop {
         let open: Vec<String> = LEFT.iter().filter_map(|it| count(&mut admin, *it)).collect();
         let in_flight = world.server.fake.in_flight();
@@ -52,7 +55,7 @@ pub fn wait(world: &World) -> Vec<String> {
 }
 
 /// Nobody books until somebody calls: the gateway begins with the first call after a restart.
-fn wake(world: &World, admin: &mut Client) {
+fn wake(world: &World, admin: &mut Client) -> Result<(), postgres::Error> {
     let label = "last".to_owned();
     let planned = Planned {
         label: label.clone(),
@@ -62,13 +65,14 @@ fn wake(world: &World, admin: &mut Client) {
     };
     world.note(&label, &planned);
     let call = Call { form: planned.form, label, metadata: Map::new() };
-    admin.batch_execute(&format!("SELECT {}", call.sql())).expect("the last call");
+    admin.batch_execute(&format!("SELECT {}", call.sql()))?;
     world.expect("last", Expected::Committed);
     // It need not wait for its next turn.
     let settle = "SELECT to_regprocedure('hiems.settle_now()') IS NOT NULL";
-    if admin.query_one(settle, &[]).expect("the catalog").get(0) {
-        let _ = admin.batch_execute("SELECT hiems.settle_now()");
+    if admin.query_one(settle, &[])?.get(0) {
+        admin.batch_execute("SELECT hiems.settle_now()")?;
     }
+    Ok(())
 }
 
 fn count(admin: &mut Client, (what, sql): (&str, &str)) -> Option<String> {
