@@ -73,8 +73,8 @@ fn inject(world: &World, fault: Fault, random: &mut Random) -> bool {
             in_flight
         }
         Fault::DropExtension => drop_extension(world),
-        Fault::FullDisk => starve::of_disk(world),
-        Fault::FullWal => starve::of_wal(world),
+        Fault::FullDisk => starve::of_disk(world, random),
+        Fault::FullWal => starve::of_wal(world, random),
         Fault::LockTable => lock_table(world, random),
         Fault::ExhaustedConnections => starve::of_connections(world),
     }

@@ -1,10 +1,12 @@
 //! Takes away what the server lives on: room on its disks, and connections.
 
+use hiems_tests::Random;
+
 use crate::server::APP;
 use crate::world::World;
 
 /// The disk of the tables is full until somebody has felt it, and a little longer.
-pub fn of_disk(world: &World) -> bool {
+pub fn of_disk(world: &World, random: &mut Random) -> bool {
     let Some(disk) = &world.server.table_disk else { return false };
     let so_far = world.server.log_length();
     let mut felt = false;
@@ -12,14 +14,14 @@ pub fn of_disk(world: &World) -> bool {
         disk.fill();
         felt = world
             .holds_within(20, || world.server.log_from(so_far).contains("No space left on device"));
-        world.pause(400);
+        world.pause(100 + random.below(900));
         disk.mend();
     });
     felt
 }
 
 /// The WAL's disk is full until PostgreSQL panics; it comes up again once there is room.
-pub fn of_wal(world: &World) -> bool {
+pub fn of_wal(world: &World, random: &mut Random) -> bool {
     let Some(disk) = &world.server.wal_disk else { return false };
     let mut admin = world.server.admin();
     let mut felt = false;
@@ -29,7 +31,8 @@ pub fn of_wal(world: &World) -> bool {
         let fill = "SELECT pg_logical_emit_message(false, 'torture', repeat('x', 700000));
                     SELECT pg_switch_wal()";
         felt = world.holds_within(20, || admin.batch_execute(fill).is_err());
-        world.pause(100);
+        // Sometimes for so long that the restart after the crash fails, too.
+        world.pause(random.below(1_500));
         disk.mend();
         world.holds_within(30, || {
             world.server.start_again();
