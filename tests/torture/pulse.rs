@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const BEAT: Duration = Duration::from_millis(1);
 /// What is no more than a timer's slack.
-const SLACK: Duration = Duration::from_millis(1);
+const SLACK: Duration = Duration::from_micros(200);
 /// How far it looks back.
 const MEMORY: Duration = Duration::from_millis(50);
 
@@ -38,7 +38,8 @@ impl Pulse {
         pulse
     }
 
-    /// By how much turns came late within the last moments, all together.
+    /// By how much turns came late within the last moments, all together: an id passes through several
+    /// threads before it is durable.
     pub fn late(&self) -> Duration {
         let beats = self.0.lock().expect("the beats");
         beats.iter().map(|(_, late)| *late).filter(|late| *late > SLACK).sum()
