@@ -10,8 +10,9 @@ use crate::settings::SwitchOff;
 use crate::worker::batch::{Batch, Committed, Conditions};
 use crate::worker::spill::retire_ids;
 
-/// How long a generation's id may wait for a commit that goes anyway.
-pub(super) const GENERATION_DELAY: Duration = Duration::from_millis(10);
+/// How long a generation's id may wait for a commit that goes anyway: with the waking and the commit it is
+/// durable within 10 ms.
+pub(super) const GENERATION_DELAY: Duration = Duration::from_millis(5);
 /// How long to wait after a batch that somebody's lock held up, or that failed for another reason.
 const LOCK_DELAY: Duration = Duration::from_millis(20);
 const FAILURE_DELAY: Duration = Duration::from_secs(1);
