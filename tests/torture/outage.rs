@@ -55,13 +55,18 @@ impl Outages {
 
     /// Does what takes the gateway away, and waits until the server is up again.
     pub fn during(&self, panics: bool, act: impl FnOnce()) {
-        let outage = self.measure(panics, act);
+        self.since(SystemTime::now(), panics, act);
+    }
+
+    /// As [`Outages::during`], but it was there last at that moment.
+    pub fn since(&self, moment: SystemTime, panics: bool, act: impl FnOnce()) {
+        let outage = self.measure(moment, panics, act);
         self.gone.lock().expect("the outages").push(outage);
     }
 
     /// Does what takes the room from the journal's disk, and gives it back.
     pub fn while_full(&self, act: impl FnOnce()) {
-        let full = self.measure(false, act);
+        let full = self.measure(SystemTime::now(), false, act);
         self.full.lock().expect("the outages").push(full);
     }
 
@@ -70,9 +75,9 @@ impl Outages {
         self.gone.lock().expect("the outages").iter().map(|outage| outage.after(&full)).collect()
     }
 
-    fn measure(&self, panics: bool, act: impl FnOnce()) -> Outage {
+    fn measure(&self, since: SystemTime, panics: bool, act: impl FnOnce()) -> Outage {
         let late = self.pulse.late();
-        let from = SystemTime::now() - ID_DELAY - late;
+        let from = since - ID_DELAY - late;
         act();
         Outage { from, to: SystemTime::now(), panics, late }
     }

@@ -1,5 +1,7 @@
 //! Takes away what the server lives on: room on its disks, and connections.
 
+use std::time::SystemTime;
+
 use hiems_tests::Random;
 
 use crate::server::APP;
@@ -24,13 +26,20 @@ pub fn of_disk(world: &World, random: &mut Random) -> bool {
 pub fn of_wal(world: &World, random: &mut Random) -> bool {
     let Some(disk) = &world.server.wal_disk else { return false };
     let mut admin = world.server.admin();
-    let mut felt = false;
-    world.outages.during(true, || {
-        disk.fill();
-        // What it still has in stock is used up.
-        let fill = "SELECT pg_logical_emit_message(false, 'torture', repeat('x', 700000));
-                    SELECT pg_switch_wal()";
-        felt = world.holds_within(20, || admin.batch_execute(fill).is_err());
+    disk.fill();
+    // What it still has in stock is used up.
+    let fill = "SELECT pg_logical_emit_message(false, 'torture', repeat('x', 700000));
+                SELECT pg_switch_wal()";
+    let mut alive = SystemTime::now();
+    let felt = world.holds_within(20, || {
+        let begun = SystemTime::now();
+        let is_up = admin.batch_execute(fill).is_ok();
+        if is_up {
+            alive = begun;
+        }
+        !is_up
+    });
+    world.outages.since(alive, true, || {
         // Sometimes for so long that the restart after the crash fails, too.
         world.pause(random.below(1_500));
         disk.mend();
