@@ -209,6 +209,8 @@ fn lock_ledger() -> bool {
 fn defer(call: Uuid) -> Result<bool, Error> {
     let told = gateway::defer(call, xact::innermost_xid())?;
     if told {
+        // The gateway goes by its fate, and may be gone by then.
+        xact::force_durable_commit();
         error::warn_deferred(call);
     }
     Ok(told)

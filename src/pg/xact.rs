@@ -19,6 +19,13 @@ pub fn innermost_xid() -> u64 {
     unsafe { pg_sys::GetCurrentFullTransactionId().value }
 }
 
+/// The caller's transaction is durable before its commit is confirmed, as one is that has written something.
+/// One that has not is confirmed before, and can be undone by a crash.
+pub fn force_durable_commit() {
+    // SAFETY: sets a flag of this process, which the end of the transaction clears.
+    unsafe { pg_sys::ForceSyncCommit() }
+}
+
 /// True in a READ ONLY transaction.
 pub fn is_read_only() -> bool {
     // SAFETY: reads a flag of this process.
