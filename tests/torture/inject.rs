@@ -181,5 +181,7 @@ fn lock_table(world: &World, random: &mut Random) -> bool {
         world.pause(200 + random.below(800));
     }
     drop(admin);
+    // It goes on to be felt for a moment: one fault at a time.
+    world.pause(50);
     true
 }

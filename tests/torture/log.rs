@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::outage::Outage;
 
 /// SQLSTATEs with which the injected faults end sessions: terminated, crashed, not up (again), the client
-/// gone, no connection left.
-const OURS: [&str; 5] = ["57P01", "57P02", "57P03", "08006", "53300"];
+/// gone, no connection left, terminated before they had begun.
+const OURS: [&str; 6] = ["57P01", "57P02", "57P03", "08006", "53300", "57014"];
 /// While the WAL's disk is full: no room, and what cannot be read or written for that.
 const OF_FULL_WAL: [&str; 2] = ["53100", "58030"];
 
