@@ -18,11 +18,12 @@ pub enum Fault {
     FullDisk,
     FullWal,
     LockTable,
+    KillWhileLocked,
     ExhaustedConnections,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 14] = [
         Fault::CancelCallers,
         Fault::TerminateCallers,
         Fault::CancelGateway,
@@ -35,6 +36,7 @@ impl Fault {
         Fault::FullDisk,
         Fault::FullWal,
         Fault::LockTable,
+        Fault::KillWhileLocked,
         Fault::ExhaustedConnections,
     ];
 

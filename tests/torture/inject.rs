@@ -1,7 +1,7 @@
 //! Injects the faults of the server, one at a time, spread over the calls.
 
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hiems_tests::Random;
 
@@ -76,6 +76,7 @@ fn inject(world: &World, fault: Fault, random: &mut Random) -> bool {
         Fault::FullDisk => starve::of_disk(world, random),
         Fault::FullWal => starve::of_wal(world, random),
         Fault::LockTable => lock_table(world, random),
+        Fault::KillWhileLocked => kill_while_locked(world, random),
         Fault::ExhaustedConnections => starve::of_connections(world),
     }
 }
@@ -137,9 +138,14 @@ fn signal_gateway(world: &World, function: &str) -> bool {
 
 /// SIGKILL, after which PostgreSQL takes every process down and starts anew.
 fn kill(world: &World, pid: i32) -> bool {
+    kill_after(world, pid, Duration::ZERO)
+}
+
+/// As [`kill`], where an id may take so much longer to be durable.
+fn kill_after(world: &World, pid: i32, delay: Duration) -> bool {
     let mut witness = world.server.admin();
     let mut is_hit = false;
-    world.outages.during(false, || {
+    world.outages.since(SystemTime::now() - delay, false, || {
         // SAFETY: a plain system call.
         is_hit = unsafe { libc::kill(pid, libc::SIGKILL) } == 0;
         is_hit = is_hit && world.holds_within(30, || witness.batch_execute("SELECT 1").is_err());
@@ -184,4 +190,25 @@ fn lock_table(world: &World, random: &mut Random) -> bool {
     // It goes on to be felt for a moment: one fault at a time.
     world.pause(50);
     true
+}
+
+/// How much longer an id may take behind a lock on the journal.
+const LOCKED_DELAY: Duration = Duration::from_millis(30);
+
+/// The gateway dies while the journal and the ledger are locked: what stands in for them is all there is.
+fn kill_while_locked(world: &World, random: &mut Random) -> bool {
+    let lock = |table: &str| {
+        format!("BEGIN; SET LOCAL lock_timeout = '2s'; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    };
+    let mut of_journal = world.server.admin();
+    if of_journal.batch_execute(&lock("hiems_private.calls")).is_err() {
+        return false;
+    }
+    let mut of_ledger = world.server.admin();
+    std::thread::scope(|scope| {
+        // Open transactions may keep it from being given: whoever comes later is kept out all the same.
+        scope.spawn(|| of_ledger.batch_execute(&lock("hiems.ai_usage_logs")));
+        world.pause(300 + random.below(500));
+        gateway(world).is_some_and(|pid| kill_after(world, pid, LOCKED_DELAY))
+    })
 }
