@@ -20,15 +20,16 @@ const REQUEST_TIMEOUT: &str = "2s";
 pub const APP: &str = "app";
 
 /// What `prefix` in the log means stands in `log`.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 5] = [
     "log_line_prefix = '%n %p %e '",
     "max_connections = 60",
     "superuser_reserved_connections = 10",
     "max_prepared_transactions = 64",
-    "min_wal_size = '2MB'",
-    "max_wal_size = '32MB'",
     "synchronous_commit = on",
 ];
+
+/// For a WAL of small segments on a small disk.
+const OF_SMALL_WAL: [&str; 2] = ["min_wal_size = '2MB'", "max_wal_size = '32MB'"];
 
 /// It goes before its disks.
 pub struct Server {
@@ -49,7 +50,8 @@ impl Server {
         let wal = wal_disk.as_ref().map(|disk| disk.data().to_string_lossy().into_owned());
         let environment: Vec<(&str, &str)> =
             wal.as_deref().map(|folder| ("WAL_DIR", folder)).into_iter().collect();
-        let cluster = Cluster::start_in(&SETTINGS, &environment);
+        let of_wal: &[&str] = if wal.is_some() { &OF_SMALL_WAL } else { &[] };
+        let cluster = Cluster::start_in(&[&SETTINGS, of_wal].concat(), &environment);
         let table_disk = Disk::mount("table", 256);
         let config = Config { seed: plan.seed, ..Config::default() };
         let database = Database::on(&cluster, config);
