@@ -59,7 +59,7 @@ pub fn system_identifier() -> i64 {
 /// Why a transaction of the gateway's was aborted.
 #[derive(Debug)]
 pub struct Aborted {
-    /// True where a lock was not to be had in time: worth trying again.
+    /// True where a lock was not to be had in time, or somebody cancelled it: worth trying again soon.
     pub lock_not_available: bool,
     pub message: String,
 }
@@ -117,7 +117,10 @@ fn abort(error: &CaughtError) -> Aborted {
     // SAFETY: an ERROR was caught, so the transaction has to be aborted, and its memory with it.
     unsafe { pg_sys::AbortCurrentTransaction() }
     Aborted {
-        lock_not_available: report.sql_error_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        lock_not_available: matches!(
+            report.sql_error_code(),
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE | PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+        ),
         message: report.message().to_owned(),
     }
 }

@@ -2,5 +2,7 @@
 
 #[path = "interrupts/calls.rs"]
 mod calls;
+#[path = "interrupts/gateway.rs"]
+mod gateway;
 #[path = "interrupts/start.rs"]
 mod start;
