@@ -52,7 +52,12 @@ fn inject(world: &World, fault: Fault, random: &mut Random) -> bool {
     match fault {
         Fault::CancelCallers => signal_callers(world, "pg_cancel_backend", random),
         Fault::TerminateCallers => signal_callers(world, "pg_terminate_backend", random),
-        Fault::CancelGateway => signal_gateway(world, "pg_cancel_backend"),
+        Fault::CancelGateway => {
+            let is_hit = signal_gateway(world, "pg_cancel_backend");
+            // What it was writing is written a moment later: one fault at a time.
+            world.pause(50);
+            is_hit
+        }
         Fault::TerminateGateway => signal_gateway(world, "pg_terminate_backend"),
         Fault::KillBackend => {
             let victims = callers(world);
