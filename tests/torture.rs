@@ -40,6 +40,8 @@ mod server;
 mod starve;
 #[path = "torture/summary.rs"]
 mod summary;
+#[path = "torture/switched_off.rs"]
+mod switched_off;
 #[path = "torture/upstream.rs"]
 mod upstream;
 #[path = "torture/world.rs"]
