@@ -181,7 +181,8 @@ const BOOK_FINISHED: &str = "
     ), to_look_up AS (
         UPDATE hiems_private.calls AS c SET state = 'booked' FROM due
         WHERE c.id = due.id AND due.look_up
-        RETURNING c.id, c.generation_id, c.entry ->> 'key_name' AS key_name
+        RETURNING c.id, c.generation_id, c.entry ->> 'key_name' AS key_name,
+                  c.entry ->> 'cost_source' = 'not_billed' AS is_free
     )
     SELECT (SELECT count(*) FROM hiems_private.calls) - (SELECT count(*) FROM done),
            (SELECT count(*) FROM due),
@@ -195,7 +196,7 @@ pub struct Swept {
     /// How many were due; as many as were asked for: there may be more.
     pub due: i64,
     /// Booked calls whose generations are to be looked up, as JSON text: an array of objects with
-    /// `id`, `generation_id` and `key_name`.
+    /// `id`, `generation_id`, `key_name` and `is_free`.
     pub to_look_up: Option<String>,
 }
 

@@ -111,7 +111,8 @@ const SETTLED: &str = "
 
 // What waits for OpenRouter's record of its generation, to be booked or to be compared.
 const TO_LOOK_UP: &str = "
-    SELECT id::text, generation_id, entry ->> 'key_name' FROM hiems_private.calls
+    SELECT id::text, generation_id, entry ->> 'key_name', entry ->> 'cost_source' = 'not_billed'
+    FROM hiems_private.calls
     WHERE look_up AND (state = 'booked' OR state IN ('unknown', 'failed')
                                            AND entry ->> 'cost_source' = 'unknown')";
 
@@ -212,6 +213,8 @@ pub struct ToLookUp {
     pub call: Uuid,
     pub generation_id: String,
     pub key_name: String,
+    /// True where it is booked as free, and OpenRouter may know nothing of it.
+    pub is_free: bool,
 }
 
 /// Writes how calls ended.
@@ -228,7 +231,7 @@ pub fn settle(ended: &[Ended], rules: &Rules) -> SpiResult<Vec<Settled>> {
     let settled = spi::query(SETTLE, &arguments, |row| {
         let Some((call, entry)) = id_and_text(&row)? else { return Ok(None) };
         let to_look_up = match row.get::<bool>(5)? {
-            Some(true) => to_look_up(call, row.get(3)?, row.get(4)?),
+            Some(true) => to_look_up(call, row.get(3)?, row.get(4)?, false),
             _ => None,
         };
         Ok(Some(Settled { call, entry, to_look_up }))
@@ -240,9 +243,10 @@ fn to_look_up(
     call: Uuid,
     generation_id: Option<String>,
     key_name: Option<String>,
+    is_free: bool,
 ) -> Option<ToLookUp> {
     let (generation_id, key_name) = generation_id.zip(key_name)?;
-    Some(ToLookUp { call, generation_id, key_name })
+    Some(ToLookUp { call, generation_id, key_name, is_free })
 }
 
 /// Each call's ledger row as JSON text, without writing: where the journal is locked.
@@ -300,7 +304,8 @@ pub fn to_look_ups() -> SpiResult<Vec<ToLookUp>> {
     let found = spi::query(TO_LOOK_UP, &[], |row| {
         let call = row.get::<String>(1)?.and_then(|id| Uuid::parse_str(&id).ok());
         let (generation_id, key_name) = (row.get(2)?, row.get(3)?);
-        Ok(call.and_then(|call| to_look_up(call, generation_id, key_name)))
+        let is_free = row.get::<bool>(4)? == Some(true);
+        Ok(call.and_then(|call| to_look_up(call, generation_id, key_name, is_free)))
     })?;
     Ok(found.into_iter().flatten().collect())
 }

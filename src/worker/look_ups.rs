@@ -16,6 +16,8 @@ use crate::openrouter::failure::Failure;
 const FIRST: Duration = Duration::from_secs(1);
 /// Each wait is twice the one before, up to this.
 const LONGEST: Duration = Duration::from_secs(300);
+/// How long an error that is taken for free is doubted: OpenRouter has no record of most of them.
+const DOUBT: Duration = Duration::from_secs(15);
 /// How many are asked for at once.
 const AT_ONCE: usize = 16;
 
@@ -35,6 +37,7 @@ struct Pending {
     attempts: u32,
     since: Instant,
     due: Instant,
+    is_free: bool,
 }
 
 /// Somebody who waits until all that was pending has been asked for.
@@ -65,8 +68,8 @@ impl LookUps {
         let due = now + FIRST;
         self.pending.entry(call).or_insert_with(|| {
             self.queue.insert((due, call));
-            let ToLookUp { generation_id, key_name, .. } = wanted;
-            Pending { generation_id, key_name, attempts: 0, since: now, due }
+            let ToLookUp { generation_id, key_name, is_free, .. } = wanted;
+            Pending { generation_id, key_name, attempts: 0, since: now, due, is_free }
         });
     }
 
@@ -84,15 +87,19 @@ impl LookUps {
                     call: first.1,
                     generation_id: pending.generation_id.clone(),
                     key_name: pending.key_name.clone(),
+                    is_free: pending.is_free,
                 });
             }
         }
         due
     }
 
-    /// True if this one has been asked for in vain for longer than that.
+    /// True if this one has been asked for in vain for longer than that, or is not doubted any more.
     pub fn is_given_up(&self, call: Uuid, timeout: Duration) -> bool {
-        self.pending.get(&call).is_some_and(|pending| pending.since.elapsed() >= timeout)
+        self.pending.get(&call).is_some_and(|pending| {
+            let timeout = if pending.is_free { DOUBT.min(timeout) } else { timeout };
+            pending.since.elapsed() >= timeout
+        })
     }
 
     /// Puts one off that was not found; `after` is when OpenRouter wants to be asked again.
