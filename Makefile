@@ -4,6 +4,7 @@
 #   make test              every test, on PostgreSQL 15 and 18 (PG=15: on one)
 #   make torture           everything goes wrong at random, and the ledger must equal the bill
 #                          (SEED=n CALLS=n FAULTS=n: the run of that seed)
+#   make bench             how fast it is: ratios against something measured in the same run
 #   make install           build for, and install into, the PostgreSQL of PG_CONFIG
 #   make clean             remove everything that the scripts made
 
@@ -14,7 +15,7 @@ SEED ?=
 CALLS ?=
 FAULTS ?=
 
-.PHONY: demo test torture lint install clean
+.PHONY: demo test torture bench lint install clean
 
 demo:
 	@KEEP=$(KEEP) scripts/demo $(PG)
@@ -24,6 +25,9 @@ test:
 
 torture:
 	@SEED=$(SEED) CALLS=$(CALLS) FAULTS=$(FAULTS) scripts/torture $(PG)
+
+bench:
+	@scripts/bench $(PG)
 
 lint:
 	@scripts/lint

@@ -184,14 +184,16 @@ const BOOK_FINISHED: &str = "
         RETURNING c.id, c.generation_id, c.entry ->> 'key_name' AS key_name,
                   c.entry ->> 'cost_source' = 'not_billed' AS is_free
     )
-    SELECT (SELECT count(*) FROM hiems_private.calls) - (SELECT count(*) FROM done),
+    -- As many as matter: what is left beyond this commit is not counted.
+    SELECT (SELECT count(*) FROM (SELECT FROM hiems_private.calls LIMIT $4 + 1) AS few)
+               - (SELECT count(*) FROM done),
            (SELECT count(*) FROM due),
            (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t)";
 
 /// What booking what callers left has come to.
 #[derive(Default)]
 pub struct Swept {
-    /// How many calls are left on their way.
+    /// How many calls are left on their way, as far as they were counted: more than none if there are any.
     pub left: i64,
     /// How many were due; as many as were asked for: there may be more.
     pub due: i64,

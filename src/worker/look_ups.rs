@@ -102,6 +102,11 @@ impl LookUps {
         })
     }
 
+    /// True if this one is booked as free: that nothing is found is no news.
+    pub fn is_free(&self, call: Uuid) -> bool {
+        self.pending.get(&call).is_some_and(|pending| pending.is_free)
+    }
+
     /// Puts one off that was not found; `after` is when OpenRouter wants to be asked again.
     pub fn put_off(&mut self, call: Uuid, after: Option<Duration>) {
         if let Some(pending) = self.pending.get_mut(&call) {

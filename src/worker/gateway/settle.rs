@@ -2,7 +2,7 @@
 //! whose figures may not be right.
 
 use pgrx::spi::SpiResult;
-use pgrx::warning;
+use pgrx::{log, warning};
 use reqwest::header::HeaderValue;
 use uuid::Uuid;
 
@@ -115,7 +115,9 @@ impl Gateway {
                 let what = match answer {
                     LookUp::Found(record) => Written::Ended(settle(*call, record, &rules)?),
                     LookUp::NotYet { why, .. } if self.look_ups.is_given_up(*call, timeout) => {
-                        pgrx::log!("hiems gives up looking for what call {call} did cost: {why}");
+                        if !self.look_ups.is_free(*call) {
+                            log!("hiems gives up asking what call {call} did cost: {why}");
+                        }
                         over.push(*call);
                         Written::Ended(Found::Nothing)
                     }

@@ -17,7 +17,7 @@ use crate::worker::journal::{self, ToLookUp};
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How many calls are booked in one transaction: callers wait meanwhile.
-const CHUNK: i64 = 1_000;
+const CHUNK: i64 = 250;
 
 impl Gateway {
     /// Books what callers left. True if the gateway has to leave: the database is wanted by somebody,
