@@ -66,8 +66,9 @@ pub fn raises(sources: &[Source]) -> Vec<Finding> {
 }
 
 /// Files that Cargo names itself.
-const ROOTS: [&str; 9] = [
+const ROOTS: [&str; 10] = [
     "src/lib.rs",
+    "benches/recovery.rs",
     "fake-openrouter/src/lib.rs",
     "fake-openrouter/src/main.rs",
     "fake-openrouter/tests/http/main.rs",
