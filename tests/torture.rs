@@ -2,6 +2,8 @@
 //! fake's bill, generation by generation. SEED, CALLS and FAULTS say which run it is (`make torture`);
 //! without them it is a short one that does each thing at least once.
 
+#[path = "torture/awaited.rs"]
+mod awaited;
 #[path = "torture/bill.rs"]
 mod bill;
 #[path = "torture/caller.rs"]

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use postgres::Client;
 use serde_json::json;
 
+use crate::awaited::wait_for_answer;
 use crate::form::Call;
 use crate::plan::Planned;
 use crate::world::World;
@@ -63,6 +64,7 @@ fn make(world: &World, client: &mut Client, mut planned: Planned, tries: usize) 
             world.endings.add(&format!("error {code}"));
             // A connection that breaks here is looked at next.
             let _ = client.batch_execute("ROLLBACK");
+            wait_for_answer(world, client, &error);
         }
     }
     received

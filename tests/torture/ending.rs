@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use postgres::{Client, Error};
 
+use crate::awaited::wait_for_answer;
 use crate::form::Call;
 use crate::world::{Expected, World};
 
@@ -71,7 +72,7 @@ impl Ending {
             }
             _ => false,
         };
-        let result = self.statements(client, call);
+        let result = self.statements(world, client, call);
         let expected = match &result {
             Ok(()) if commits => Expected::Committed,
             Err(error) if commits && is_in_doubt(error) => Expected::Any,
@@ -83,7 +84,7 @@ impl Ending {
         result
     }
 
-    fn statements(self, client: &mut Client, call: &Call) -> Result<(), Error> {
+    fn statements(self, world: &World, client: &mut Client, call: &Call) -> Result<(), Error> {
         let sql = call.sql();
         let each = format!("SELECT {} FROM generate_series(1, 2) AS i", call.sql_numbered());
         let mut run = |statements: &[&str]| {
@@ -122,7 +123,9 @@ impl Ending {
                 ]);
                 match ended {
                     Err(error) if error.code().is_some_and(|code| code.code() == "57014") => {
-                        client.batch_execute("ROLLBACK")
+                        client.batch_execute("ROLLBACK")?;
+                        wait_for_answer(world, client, &error);
+                        Ok(())
                     }
                     other => other,
                 }

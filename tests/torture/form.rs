@@ -7,11 +7,13 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     SubmitPrompt,
+    /// Twice under one idempotency key: the second is the first one's answer.
+    Keyed,
     Complete,
 }
 
 /// All of them.
-pub const FORMS: &[Form] = &[Form::SubmitPrompt, Form::Complete];
+pub const FORMS: &[Form] = &[Form::SubmitPrompt, Form::Keyed, Form::Complete];
 
 const MODELS: [&str; 3] =
     ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4.5", "meta-llama/llama-3.3-70b-instruct:free"];
@@ -41,17 +43,26 @@ impl Call {
         let model = quote(MODELS[place % MODELS.len()]);
         let question = format!("torture {}", self.label);
         match self.form {
-            Form::SubmitPrompt => {
+            Form::SubmitPrompt | Form::Keyed => {
                 let mut options = json!({ "metadata": self.metadata });
                 if self.metadata.contains_key("fake_tool_cost") {
                     options["plugins"] = json!([{ "id": "web" }]);
                 }
-                format!(
-                    "hiems.submit_prompt({model}, {}::jsonb, \"user\" => {label}, \
-                     use_case => 'torture', options => {}::jsonb)",
-                    quote(&user_message(&question)),
-                    quote(&options.to_string())
-                )
+                let submit = |key: &str| {
+                    format!(
+                        "hiems.submit_prompt({model}, {}::jsonb, \"user\" => {label}, \
+                         use_case => 'torture', options => {}::jsonb{key})",
+                        quote(&user_message(&question)),
+                        quote(&options.to_string())
+                    )
+                };
+                match self.form {
+                    Form::Keyed => {
+                        let keyed = submit(&format!(", idempotency_key => {label}"));
+                        format!("({keyed} || {keyed})")
+                    }
+                    _ => submit(""),
+                }
             }
             Form::Complete => format!(
                 "hiems.complete({}, {model}, \"user\" => {label}, use_case => 'torture')",

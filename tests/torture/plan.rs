@@ -75,7 +75,7 @@ impl Plan {
         let needs_options = upstream.is_some() || ending.needs_time();
         Planned {
             label: format!("s{session}-{turn}"),
-            form: if needs_options { Form::SubmitPrompt } else { form },
+            form: if needs_options && form == Form::Complete { Form::SubmitPrompt } else { form },
             ending,
             upstream: upstream.unwrap_or(upstream::PLAIN),
         }
