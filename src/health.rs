@@ -191,7 +191,7 @@ fn pending() -> Result<Finding, Error> {
             "pending_spend",
             detail,
             "Callers hold their transactions open: see pg_stat_activity and pg_prepared_xacts; or the \
-             ledger is locked: see pg_locks.",
+             ledger is locked: see pg_locks; or OpenRouter does not say what they cost: hiems.settle_now().",
         ),
     })
 }

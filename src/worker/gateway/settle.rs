@@ -41,7 +41,10 @@ impl Gateway {
             match key {
                 Ok(authorization) => self.ask(wanted, authorization),
                 // Somebody may put the key back.
-                Err(_) => self.look_ups.put_off(wanted.call, None),
+                Err(failure) => {
+                    let found = LookUp::NotYet { why: failure.message, after: None };
+                    self.looked_up.push((wanted.call, found));
+                }
             }
         }
     }

@@ -100,6 +100,18 @@ fn where_there_is_no_record_the_cost_stays_unknown() {
 }
 
 #[test]
+fn a_key_that_does_not_come_back_is_not_waited_for_for_ever() {
+    let database = Database::with("hiems.settlement_timeout", "2s");
+    let options = directives(&[("fake_fault", "cut_length"), ("fake_delay_ms", "1000")]);
+    let running = Running::in_flight(&database, database.admin(), &options, 1);
+    database.admin().execute("SELECT hiems.drop_api_key('default')", &[]).expect("dropped");
+    assert_eq!(running.end().1.sqlstate(), "PT502");
+    database.wait_until_booked();
+    assert_eq!(database.ledger()[0]["cost_source"], "unknown");
+    assert_eq!(database.fake.lookups().len(), 0);
+}
+
+#[test]
 fn a_key_that_is_gone_is_waited_for() {
     let database = Database::new();
     let options = directives(&[("fake_fault", "cut_length"), ("fake_delay_ms", "1000")]);
