@@ -1,6 +1,6 @@
 //! What a run does, all of it from its seed.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hiems_tests::Random;
 
@@ -39,17 +39,16 @@ pub struct Planned {
 }
 
 impl Plan {
-    /// Of SEED, CALLS and FAULTS.
+    /// Of SEED, CALLS and FAULTS; without them the short run that is part of every `make test`, always the same.
     pub fn of_environment() -> Plan {
         let number = |name: &str| {
             let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
             Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number, not {text}")))
         };
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_nanos();
         let calls = number("CALLS").unwrap_or(400) as usize;
         let faults = number("FAULTS").unwrap_or(Fault::ALL.len() as u64) as usize;
         Plan {
-            seed: number("SEED").unwrap_or_else(|| now() as u64 % 1_000_000_000),
+            seed: number("SEED").unwrap_or(1),
             calls,
             faults,
             sessions: 10,
