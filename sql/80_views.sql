@@ -91,31 +91,45 @@ SELECT (created_at AT TIME ZONE (SELECT hiems.reporting_time_zone()))::date AS d
 FROM hiems.ai_usage_logs
 GROUP BY 1;
 
+-- Averages are over calls: each with its corrections first.
 CREATE VIEW hiems.model_statistics WITH (security_invoker = true) AS
-SELECT coalesce(model, model_requested)                         AS model,
-       provider,
-       sum(calls)::bigint                                       AS calls,
-       count(*) FILTER (WHERE outcome = 'failed' AND calls = 1) AS failed_calls,
+SELECT coalesce(l.model, l.model_requested)                     AS model,
+       l.provider,
+       count(*)                                                 AS calls,
+       count(*) FILTER (WHERE l.outcome = 'failed')             AS failed_calls,
        -- Exact types throughout: an operator that fits better than PostgreSQL's own must not exist.
-       sum(cost_usd)
-           / nullif(count(cost_usd) FILTER (WHERE calls = 1 OR cost_source = 'settled'), 0)::numeric
-                                                                AS cost_usd_per_call,
-       1000000::numeric * sum(cost_usd) FILTER (WHERE total_tokens > 0 OR calls = 0)
-           / nullif(sum(total_tokens) FILTER (WHERE cost_usd IS NOT NULL), 0::numeric)
+       sum(f.cost_usd) / nullif(count(f.cost_usd), 0)::numeric  AS cost_usd_per_call,
+       1000000::numeric * sum(f.cost_usd) FILTER (WHERE f.total_tokens > 0)
+           / nullif(sum(f.total_tokens) FILTER (WHERE f.cost_usd IS NOT NULL), 0::numeric)
                                                                 AS cost_usd_per_million_tokens,
-       sum(prompt_tokens)
-           / nullif(count(prompt_tokens) FILTER (WHERE calls = 1 OR cost_source = 'settled'),
-                    0)::numeric                                 AS prompt_tokens_per_call,
-       sum(completion_tokens)
-           / nullif(count(completion_tokens) FILTER (WHERE calls = 1 OR cost_source = 'settled'),
-                    0)::numeric                                 AS completion_tokens_per_call,
-       avg(latency_ms)                                          AS latency_ms_average,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY latency_ms)  AS latency_ms_p50,
-       percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms) AS latency_ms_p95,
-       1000::numeric * sum(completion_tokens) FILTER (WHERE latency_ms > 0)
-           / nullif(sum(latency_ms) FILTER (WHERE completion_tokens IS NOT NULL), 0::numeric)
+       avg(f.prompt_tokens)                                     AS prompt_tokens_per_call,
+       avg(f.completion_tokens)                                 AS completion_tokens_per_call,
+       avg(l.latency_ms)                                        AS latency_ms_average,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY l.latency_ms)  AS latency_ms_p50,
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY l.latency_ms) AS latency_ms_p95,
+       1000::numeric * sum(f.completion_tokens) FILTER (WHERE l.latency_ms > 0)
+           / nullif(sum(l.latency_ms) FILTER (WHERE f.completion_tokens IS NOT NULL), 0::numeric)
                                                                 AS completion_tokens_per_second
-FROM hiems.ai_usage_logs
+FROM hiems.ai_usage_logs AS l
+LEFT JOIN (SELECT adjusts,
+                  sum(cost_usd)                  AS cost_usd,
+                  sum(prompt_tokens)::bigint     AS prompt_tokens,
+                  sum(completion_tokens)::bigint AS completion_tokens,
+                  sum(total_tokens)::bigint      AS total_tokens
+           FROM hiems.ai_usage_logs WHERE adjusts IS NOT NULL GROUP BY adjusts) AS c
+    ON c.adjusts = l.id
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN c.cost_usd IS NULL THEN l.cost_usd
+                ELSE coalesce(l.cost_usd, 0::numeric) + c.cost_usd END     AS cost_usd,
+           CASE WHEN c.prompt_tokens IS NULL THEN l.prompt_tokens
+                ELSE coalesce(l.prompt_tokens, 0::bigint) + c.prompt_tokens END AS prompt_tokens,
+           CASE WHEN c.completion_tokens IS NULL THEN l.completion_tokens
+                ELSE coalesce(l.completion_tokens, 0::bigint) + c.completion_tokens END
+                                                                           AS completion_tokens,
+           CASE WHEN c.total_tokens IS NULL THEN l.total_tokens
+                ELSE coalesce(l.total_tokens, 0::bigint) + c.total_tokens END AS total_tokens
+) AS f
+WHERE l.calls = 1
 GROUP BY 1, 2;
 
 CREATE VIEW hiems.my_usage_totals WITH (security_invoker = true) AS

@@ -46,6 +46,7 @@ fn look(call: Uuid, principal: &str) -> SpiResult<Option<Ended>> {
 /// Waits until one of `principal`'s calls has ended (at most until `deadline`), and gives its answer as JSON
 /// text that `jsonb` takes. An error is the call's own, or says that there is no answer.
 pub fn answer(call: Uuid, principal: &str, deadline: Option<Instant>) -> Result<String, Error> {
+    let has_patience = deadline.is_none_or(|deadline| deadline > Instant::now());
     let mut ended = look(call, principal)?;
     let mut is_late = false;
     // What is booked has ended; a standby has no gateway, and nothing in flight.
@@ -56,7 +57,11 @@ pub fn answer(call: Uuid, principal: &str, deadline: Option<Instant>) -> Result<
         }
         ended = look(call, principal)?;
     }
-    let Some(ended) = ended else { return Err(Error::NoSuchAnswer(call)) };
+    let Some(ended) = ended else {
+        // Somebody's lock keeps it out of the journal, or there is none.
+        let is_there = is_late && has_patience;
+        return Err(if is_there { Error::NotEnded(call) } else { Error::NoSuchAnswer(call) });
+    };
     if ended.state == "sent" {
         return Err(Error::NotEnded(call));
     }

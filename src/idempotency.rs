@@ -76,8 +76,12 @@ pub fn find(principal: &str, key: &str, retention: Duration) -> SpiResult<Option
         Ok(found.into_iter().flatten().next())
     };
     match look()? {
-        // Behind somebody's lock on the calls it stays taken.
-        Some((_, true)) if lock::try_lock_for_reading(c"hiems_private", c"calls") => {
+        // Behind somebody's lock on what decides, it stays taken.
+        Some((_, true))
+            if [c"calls", c"answers"]
+                .iter()
+                .all(|table| lock::try_lock_for_reading(c"hiems_private", table)) =>
+        {
             spi::execute(FORGET_OVER, &arguments())?;
             Ok(look()?.map(|(taken, _)| taken))
         }
@@ -93,9 +97,10 @@ pub fn take(principal: &str, idempotency: &Idempotency, call: Uuid) -> SpiResult
     spi::execute(INSERT, &arguments)
 }
 
-/// Sets the keys of these calls free: they were surely not billed.
+/// Sets the keys of these calls free: they were surely not billed. Behind somebody's lock they stay taken,
+/// until they are old: nobody waits for that.
 pub fn release(calls: &[Uuid]) -> SpiResult<()> {
-    if calls.is_empty() {
+    if calls.is_empty() || !try_lock() {
         return Ok(());
     }
     let calls: Vec<String> = calls.iter().map(Uuid::to_string).collect();

@@ -238,7 +238,8 @@ const CORRECT: &str = "
                sum(completion_tokens)::bigint AS completion_tokens,
                sum(total_tokens)::bigint AS total_tokens,
                sum(reasoning_tokens)::bigint AS reasoning_tokens,
-               sum(cached_tokens)::bigint AS cached_tokens
+               sum(cached_tokens)::bigint AS cached_tokens,
+               sum(upstream_cost_usd) AS upstream_cost_usd
         FROM hiems.ai_usage_logs WHERE id = $1::uuid OR adjusts = $1::uuid
     ), difference AS (
         SELECT b.is_known,
@@ -248,8 +249,8 @@ const CORRECT: &str = "
                r.prompt_tokens + r.completion_tokens - coalesce(b.total_tokens, 0) AS total_tokens,
                r.reasoning_tokens - coalesce(b.reasoning_tokens, 0) AS reasoning_tokens,
                r.cached_tokens - coalesce(b.cached_tokens, 0) AS cached_tokens,
-               CASE WHEN NOT b.is_known THEN r.upstream_cost END AS upstream_cost_usd,
-               CASE WHEN NOT b.is_known THEN r.is_byok END AS is_byok
+               r.upstream_cost - coalesce(b.upstream_cost_usd, 0) AS upstream_cost_usd,
+               r.is_byok
         FROM record AS r, booked AS b
     )
     INSERT INTO hiems.ai_usage_logs (
@@ -267,7 +268,8 @@ const CORRECT: &str = "
     FROM hiems.ai_usage_logs AS l, difference AS d
     WHERE l.id = $1::uuid
       AND (NOT d.is_known OR d.cost_usd <> 0 OR d.prompt_tokens <> 0 OR d.completion_tokens <> 0
-           OR d.total_tokens <> 0 OR d.reasoning_tokens <> 0 OR d.cached_tokens <> 0)
+           OR d.total_tokens <> 0 OR d.reasoning_tokens <> 0 OR d.cached_tokens <> 0
+           OR d.upstream_cost_usd <> 0)
     RETURNING cost_source";
 
 /// What comparing a booked call with OpenRouter's record has come to.

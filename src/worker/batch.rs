@@ -81,6 +81,8 @@ pub struct Conditions<'a> {
     /// logged.
     pub answer_retention: Duration,
     pub log_content: bool,
+    /// False while what an earlier gateway left is not in the journal: nobody knows which keys are taken.
+    pub is_recovered: bool,
     /// The tests of the tests: nothing is journalled before it is sent.
     pub without_intents: bool,
 }
@@ -182,9 +184,10 @@ impl Batch {
         if without_intents {
             intents.clear();
         }
+        take_keys(&intents)?;
+        // The keys of those that were spilled are taken already.
         let intents: Vec<&Intent> = self.spilled.iter().chain(&intents).collect();
         journal::insert(&intents, system)?;
-        take_keys(&intents)?;
         journal::set_generations(&self.spilled_generations)?;
         journal::set_generations(&self.generations)?;
         journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
@@ -242,9 +245,7 @@ impl Batch {
             }
             let key = &keys[entry.key_name.as_str()];
             let held = match &submit.idempotency {
-                Some(wanted) => {
-                    self.taken(submit, wanted, &intents, conditions.answer_retention)?
-                }
+                Some(wanted) => self.taken(submit, wanted, &intents, &conditions)?,
                 None => None,
             };
             go.push(match key {

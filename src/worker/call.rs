@@ -91,6 +91,7 @@ async fn admission(
     submit: Submit,
     mut gone: watch::Receiver<bool>,
 ) -> Result<Go, Answer> {
+    let mut looked_at = None;
     loop {
         let submit = Box::new(submit.clone());
         let taken = match shared.outbox.ask(|done| Event::Intent { submit, done }).await {
@@ -99,11 +100,16 @@ async fn admission(
             Some(Err(Hold::Taken(call))) => call,
             None => return Err(refused(leaving())),
         };
-        if !shared.is_open(taken) {
+        if looked_at == Some(taken) && !shared.is_open(taken) {
             return Err((Reply::Replay { call: taken }, Vec::new()));
         }
+        // Once all of it is written, it has the key still, or has set it free.
+        let written = async {
+            shared.until_ended(taken).await;
+            shared.outbox.ask(|done| Event::Written { call: taken, done }).await
+        };
         tokio::select! {
-            () = shared.until_ended(taken) => {}
+            _ = written => looked_at = Some(taken),
             _ = gone.wait_for(|gone| *gone) => return Err(refused(leaving())),
         }
     }

@@ -185,7 +185,8 @@ impl Gateway {
     }
 
     fn tell_waiting(&mut self) {
-        if self.waiting.is_empty() {
+        // What an earlier gateway left is not written yet.
+        if self.waiting.is_empty() || !self.recovered {
             return;
         }
         let unwritten: HashSet<Uuid> =

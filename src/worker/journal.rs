@@ -111,7 +111,8 @@ const SETTLED: &str = "
 
 // What waits for OpenRouter's record of its generation, to be booked or to be compared.
 const TO_LOOK_UP: &str = "
-    SELECT id::text, generation_id, entry ->> 'key_name', entry ->> 'cost_source' = 'not_billed'
+    SELECT id::text, generation_id, entry ->> 'key_name', entry ->> 'cost_source' = 'not_billed',
+           extract(epoch FROM clock_timestamp() - settled_at)::bigint
     FROM hiems_private.calls
     WHERE look_up AND (state = 'booked' OR state IN ('unknown', 'failed')
                                            AND entry ->> 'cost_source' = 'unknown')";
@@ -136,7 +137,7 @@ const LOOK_AGAIN: &str = "
     SELECT l.id, 'booked', l.created_at, now(), l.booked_xid, $1, l.generation_id, true, l.principal,
            jsonb_build_object('key_name', l.key_name)
     FROM hiems.ai_usage_logs AS l
-    WHERE l.cost_source = 'unknown' AND l.generation_id IS NOT NULL
+    WHERE l.cost_source = 'unknown' AND l.generation_id IS NOT NULL AND l.key_name IS NOT NULL
       AND NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS c WHERE c.adjusts = l.id)
     ON CONFLICT (id) DO NOTHING";
 
@@ -215,6 +216,9 @@ pub struct ToLookUp {
     pub key_name: String,
     /// True where it is booked as free, and OpenRouter may know nothing of it.
     pub is_free: bool,
+    /// For how long it has been asked for.
+    #[serde(default)]
+    pub age_seconds: u64,
 }
 
 /// Writes how calls ended.
@@ -246,7 +250,7 @@ fn to_look_up(
     is_free: bool,
 ) -> Option<ToLookUp> {
     let (generation_id, key_name) = generation_id.zip(key_name)?;
-    Some(ToLookUp { call, generation_id, key_name, is_free })
+    Some(ToLookUp { call, generation_id, key_name, is_free, age_seconds: 0 })
 }
 
 /// Each call's ledger row as JSON text, without writing: where the journal is locked.
@@ -305,7 +309,9 @@ pub fn to_look_ups() -> SpiResult<Vec<ToLookUp>> {
         let call = row.get::<String>(1)?.and_then(|id| Uuid::parse_str(&id).ok());
         let (generation_id, key_name) = (row.get(2)?, row.get(3)?);
         let is_free = row.get::<bool>(4)? == Some(true);
-        Ok(call.and_then(|call| to_look_up(call, generation_id, key_name, is_free)))
+        let age_seconds = row.get::<i64>(5)?.and_then(|age| u64::try_from(age).ok());
+        let wanted = call.and_then(|call| to_look_up(call, generation_id, key_name, is_free));
+        Ok(wanted.map(|w| ToLookUp { age_seconds: age_seconds.unwrap_or_default(), ..w }))
     })?;
     Ok(found.into_iter().flatten().collect())
 }

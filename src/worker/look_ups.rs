@@ -69,7 +69,9 @@ impl LookUps {
         self.pending.entry(call).or_insert_with(|| {
             self.queue.insert((due, call));
             let ToLookUp { generation_id, key_name, is_free, .. } = wanted;
-            Pending { generation_id, key_name, attempts: 0, since: now, due, is_free }
+            let age = Duration::from_secs(wanted.age_seconds);
+            let since = now.checked_sub(age).unwrap_or(now);
+            Pending { generation_id, key_name, attempts: 0, since, due, is_free }
         });
     }
 
@@ -88,6 +90,7 @@ impl LookUps {
                     generation_id: pending.generation_id.clone(),
                     key_name: pending.key_name.clone(),
                     is_free: pending.is_free,
+                    age_seconds: 0,
                 });
             }
         }
@@ -112,7 +115,7 @@ impl LookUps {
         if let Some(pending) = self.pending.get_mut(&call) {
             let doubled = FIRST.saturating_mul(1 << pending.attempts.min(16)).min(LONGEST);
             pending.attempts += 1;
-            pending.due = Instant::now() + after.unwrap_or_default().max(doubled);
+            pending.due = Instant::now() + after.unwrap_or_default().min(LONGEST).max(doubled);
             self.queue.insert((pending.due, call));
         }
         self.tell(call, Found::Nothing);

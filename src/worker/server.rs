@@ -248,9 +248,11 @@ impl Connection {
                     self.reply(&Reply::Ended, &[]).await?;
                 }
                 Request::SettleNow => {
-                    let settled = self.shared.outbox.ask(|done| Event::SettleNow { done });
+                    let shared = Arc::clone(&self.shared);
+                    let settled = shared.outbox.ask(|done| Event::SettleNow { done });
                     let settled = tokio::select! {
                         settled = settled => settled.ok_or(std::io::ErrorKind::BrokenPipe)?,
+                        () = shared.leaving() => return self.reply(&Reply::Leaving, &[]).await,
                         // A caller says nothing before its reply: it has gone.
                         _ = self.reader.read_u8() => {
                             return Err(std::io::ErrorKind::UnexpectedEof.into());
@@ -287,7 +289,10 @@ impl Connection {
             _ = self.reader.read_u8() => {
                 gone.send_replace(true);
                 self.shared.outbox.send(Event::CallerGone { call: id });
-                call.await;
+                let (reply, answer) = call.await;
+                if matches!(reply, Reply::Answered { .. }) {
+                    self.shared.outbox.send(Event::Undelivered { call: id, principal, answer });
+                }
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
         };

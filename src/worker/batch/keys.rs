@@ -1,11 +1,9 @@
 //! Idempotency keys of a batch's calls.
 
-use std::time::Duration;
-
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
 
-use super::Batch;
+use super::{Batch, Conditions};
 use crate::gateway::protocol::Submit;
 use crate::idempotency::{self, Idempotency, Taken};
 use crate::ledger::CostSource;
@@ -15,7 +13,7 @@ use crate::worker::journal::Intent;
 use crate::worker::settlement::State;
 
 /// Takes the keys of calls that are about to be sent.
-pub(super) fn take_keys(intents: &[&Intent]) -> SpiResult<()> {
+pub(super) fn take_keys(intents: &[Intent]) -> SpiResult<()> {
     for intent in intents {
         if let Some(wanted) = &intent.idempotency {
             idempotency::take(&intent.principal, wanted, intent.id)?;
@@ -32,10 +30,14 @@ impl Batch {
         submit: &Submit,
         wanted: &Idempotency,
         admitted: &[Intent],
-        retention: Duration,
+        conditions: &Conditions,
     ) -> SpiResult<Option<Hold>> {
+        let retention = conditions.answer_retention;
         if retention.is_zero() {
             return Ok(Some(Hold::Refused(no_retention())));
+        }
+        if !conditions.is_recovered {
+            return Ok(Some(Hold::Refused(locked("hiems_private.calls"))));
         }
         let principal = &submit.entry.principal;
         let same = |intent: &&Intent| {
@@ -49,7 +51,9 @@ impl Batch {
         let here = admitted.iter().chain(&self.spilled).find(same).map(of);
         let taken = match here {
             Some(taken) => Some(taken),
-            None if !idempotency::try_lock() => return Ok(Some(Hold::Refused(locked()))),
+            None if !idempotency::try_lock() => {
+                return Ok(Some(Hold::Refused(locked("hiems_private.idempotency_keys"))));
+            }
             None => idempotency::find(principal, &wanted.key, retention)?,
         };
         Ok(taken.map(|taken| match taken.digest == wanted.digest {
@@ -81,8 +85,8 @@ fn no_retention() -> Failure {
         .hint("A superuser sets hiems.answer_retention to more than 0.")
 }
 
-fn locked() -> Failure {
+fn locked(table: &str) -> Failure {
     Failure::new(FailureKind::Unavailable, "the idempotency keys are locked")
-        .detail("somebody holds a lock on hiems_private.idempotency_keys")
+        .detail(format!("somebody holds a lock on {table}"))
         .hint("Try again when it is gone; pg_locks shows who holds it.")
 }

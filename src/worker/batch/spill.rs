@@ -8,19 +8,25 @@ use super::keys::take_keys;
 use super::{Batch, Conditions, Content};
 use crate::pg::xact::Aborted;
 use crate::rates;
-use crate::worker::journal::{self, Ended};
+use crate::worker::events::Admission;
+use crate::worker::journal::{self, Ended, Intent};
 use crate::worker::spill::{Record, Spill};
 
+/// What has been made durable in the spill, to be told.
+pub struct Spilled {
+    go: Vec<Admission>,
+    intents: Vec<Intent>,
+    rows: HashMap<Uuid, String>,
+}
+
 impl Batch {
-    /// Where the journal is locked: makes durable in the spill what callers wait for, and tells them. It
-    /// all stays in the batch, for the journal; but not what went over the wire, which would fill the
-    /// memory while a lock is held for long.
-    pub fn spill(&mut self, spill: &Spill, conditions: Conditions) -> Result<(), Aborted> {
+    /// Where the journal is locked: makes durable in the spill what callers wait for. Once this transaction
+    /// is committed, [`Batch::tell_spilled`] tells them.
+    pub fn spill(&self, spill: &Spill, conditions: Conditions) -> Result<Spilled, Aborted> {
         let rules = conditions.rules;
         self.keep_content(!conditions.answer_retention.is_zero(), conditions.log_content)?;
-        self.undelivered.clear();
-        let (go, mut intents) = self.admit(conditions)?;
-        take_keys(&intents.iter().collect::<Vec<_>>())?;
+        let (go, intents) = self.admit(conditions)?;
+        take_keys(&intents)?;
         let waiting: Vec<Ended> = self
             .settlements
             .iter()
@@ -28,7 +34,7 @@ impl Batch {
             .map(|ending| (ending.settlement.state, &ending.settlement.entry))
             .collect();
         // Where the rates are locked, too, the ledger's rows come later.
-        let mut rows: HashMap<Uuid, String> = match !waiting.is_empty() && rates::try_lock() {
+        let rows: HashMap<Uuid, String> = match !waiting.is_empty() && rates::try_lock() {
             true => journal::ledger_rows(&waiting, &rules.time_zone)?.into_iter().collect(),
             false => HashMap::new(),
         };
@@ -53,6 +59,14 @@ impl Batch {
                 message: format!("the spill cannot be written: {error}"),
             })?;
         }
+        Ok(Spilled { go, intents, rows })
+    }
+
+    /// Tells those who wait that their part is durable. It all stays in the batch, for the journal; but not
+    /// what went over the wire, which would fill the memory while a lock is held for long.
+    pub fn tell_spilled(&mut self, spilled: Spilled) {
+        let Spilled { go, mut intents, mut rows } = spilled;
+        self.undelivered.clear();
         self.spilled.append(&mut intents);
         self.spilled_generations.append(&mut self.generations);
         self.oldest_generation = None;
@@ -72,7 +86,6 @@ impl Batch {
         }
         // The answer that they have stands: nothing is sent again while its number cannot be written.
         self.again.clear();
-        Ok(())
     }
 
     /// True if there is something that the spill can make durable, for a caller that waits or for the

@@ -30,6 +30,7 @@ macro_rules! conditions {
             keyring: &mut $gateway.keyring,
             system_identifier: $gateway.system_identifier,
             rules: $rules,
+            is_recovered: $gateway.recovered,
             answer_retention: $gateway.settings.answer_retention,
             log_content: $gateway.settings.log_content,
             without_intents: $gateway.settings.switch_off == SwitchOff::Intent,
@@ -89,9 +90,12 @@ impl Gateway {
         self.has_spilled = true;
         let spilled = xact::transaction(retire_ids)
             .and_then(|()| xact::transaction(|| batch.spill(spill, conditions)));
-        if let Err(aborted) = spilled {
-            warning!("hiems: {}", aborted.message);
-            self.batch.forget_content();
+        match spilled {
+            Ok(spilled) => self.batch.tell_spilled(spilled),
+            Err(aborted) => {
+                warning!("hiems: {}", aborted.message);
+                self.batch.forget_content();
+            }
         }
     }
 

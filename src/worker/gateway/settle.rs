@@ -84,11 +84,24 @@ impl Gateway {
                             let call = answer.0;
                             let what = aborted.message;
                             warning!("hiems cannot write what call {call} did cost: {what}");
-                            self.look_ups.put_off(call, None);
+                            self.give_up(call);
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// Asks no more for one whose record cannot be written, if it is time; else later.
+    fn give_up(&mut self, call: Uuid) {
+        let is_over = self.look_ups.is_given_up(call, self.settings.settlement_timeout);
+        let stop = || match journal::try_lock() {
+            true => Ok(journal::stop_looking(&[call])?),
+            false => Err(Aborted::by_lock()),
+        };
+        match is_over && xact::transaction(stop).is_ok() {
+            true => self.end_look_ups(&[(call, Written::Ended(Found::Nothing))]),
+            false => self.look_ups.put_off(call, None),
         }
     }
 

@@ -103,6 +103,49 @@ fn what_the_answer_said_wrongly_is_corrected_where_every_cost_is_verified() {
     assert_eq!(views(&database), Some(format!("1 0.2 0 0 0 {total}")));
 }
 
+// Averages are over calls, not over rows.
+#[test]
+fn tokens_that_were_known_are_not_counted_twice() {
+    let database = Database::new();
+    let usage = r#"{"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}"#;
+    let options = directives(&[("fake_usage", usage), ("fake_cost", "0.25")]);
+    call(&mut database.admin(), &options).expect("an answer");
+    database.wait_until_booked();
+    assert_eq!(corrections(&database)[0]["cost_source"], "settled");
+    let bill = billed(&database);
+    assert_adds_up(&database, &bill);
+    let (prompt, completion) = (bill.prompt_tokens, bill.completion_tokens);
+    let statistics = database.text(
+        "SELECT concat_ws(' ', calls, trim_scale(prompt_tokens_per_call),
+                          trim_scale(completion_tokens_per_call), trim_scale(cost_usd_per_call),
+                          cost_usd_per_million_tokens = 1000000 * 0.25 / $1::text::numeric)
+         FROM hiems.model_statistics",
+        &[&(prompt + completion).to_string()],
+    );
+    assert_eq!(statistics, Some(format!("1 {prompt} {completion} 0.25 t")));
+}
+
+// With a provider key of one's own the provider's bill comes with the record, too.
+#[test]
+fn the_providers_own_bill_is_settled_once() {
+    let database = Database::with("hiems.verify_every_cost", "on");
+    let mut admin = database.admin();
+    for wishes in [
+        &[("fake_byok", "true"), ("fake_upstream_cost", "0.5")][..],
+        &[("fake_byok", "true"), ("fake_upstream_cost", "0.25"), ("fake_no_usage", "true")][..],
+    ] {
+        call(&mut admin, &directives(wishes)).expect("an answer");
+    }
+    database.wait_until_booked();
+    let total = database.text(
+        "SELECT concat_ws(' ', calls, trim_scale(byok_upstream_cost_usd), calls_without_cost)
+         FROM hiems.usage_totals",
+        &[],
+    );
+    assert_eq!(total.as_deref(), Some("2 0.75 0"));
+    assert_eq!(corrections(&database).len(), 1);
+}
+
 #[test]
 fn what_is_right_is_not_corrected() {
     let database = Database::with("hiems.verify_every_cost", "on");
