@@ -24,10 +24,10 @@ fn raw_answer(call: Option<pgrx::Uuid>) -> Option<Vec<u8>> {
 /// answer; see the function's comment (`sql/90_grants_comments.sql`).
 #[pg_extern(schema = "hiems", volatile, parallel_unsafe)]
 fn await_prompt(
-    call: Option<pgrx::Uuid>,
+    id: Option<pgrx::Uuid>,
     timeout: default!(Option<Interval>, "NULL"),
 ) -> Option<Jsonb> {
-    or_raise(wait(call, timeout.map(|timeout| timeout.as_micros())))
+    or_raise(wait(id, timeout.map(|timeout| timeout.as_micros())))
 }
 
 fn find(call: Option<pgrx::Uuid>) -> Result<Option<Vec<u8>>, Error> {
