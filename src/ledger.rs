@@ -147,11 +147,20 @@ pub fn book(entry: &str) -> SpiResult<()> {
     spi::execute(BOOK, &[entry.into()])
 }
 
+/// True of a call `c` in the journal that its caller has not booked, while OpenRouter may still say what it
+/// cost: it is booked then, or once it is given up.
+macro_rules! waits_for_its_cost {
+    () => {
+        "(c.look_up AND c.state IN ('unknown', 'failed') AND c.entry ->> 'cost_source' = 'unknown')"
+    };
+}
+pub(crate) use waits_for_its_cost;
+
 // One snapshot answers both questions: is the caller's transaction over, and is the row there? It is
 // taken by the one statement. Existence decides, not the transaction's fate: a savepoint, or an error
 // after the call, leaves a committed transaction without a row.
-const BOOK_FINISHED: &str = "
-    WITH due AS MATERIALIZED (
+const BOOK_FINISHED: &str = concat!(
+    "WITH due AS MATERIALIZED (
         SELECT c.id, c.look_up, c.entry || jsonb_build_object('outcome', CASE
                    WHEN c.state = 'unknown' THEN 'unknown'
                    WHEN c.state = 'failed' THEN 'failed'
@@ -162,10 +171,9 @@ const BOOK_FINISHED: &str = "
                    ELSE 'rolled_back' END) AS entry
         FROM hiems_private.calls AS c
         WHERE c.state NOT IN ('sent', 'booked')
-          -- Its caller has not booked it, and OpenRouter will say what it cost, or is not asked any more.
-          AND NOT (c.look_up AND c.state IN ('unknown', 'failed')
-                   AND c.entry ->> 'cost_source' = 'unknown')
-          AND NOT (c.id::text = ANY ($2))
+          AND NOT ",
+    waits_for_its_cost!(),
+    "     AND NOT (c.id::text = ANY ($2))
           AND ($3 IS NULL OR c.id = $3::uuid)
           AND (c.system_identifier <> $1
                OR pg_visible_in_snapshot(c.caller_xid, (SELECT pg_current_snapshot())))
@@ -188,7 +196,8 @@ const BOOK_FINISHED: &str = "
     SELECT (SELECT count(*) FROM (SELECT FROM hiems_private.calls LIMIT $4 + 1) AS few)
                - (SELECT count(*) FROM done),
            (SELECT count(*) FROM due),
-           (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t)";
+           (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t)"
+);
 
 /// What booking what callers left has come to.
 #[derive(Default)]
@@ -287,26 +296,7 @@ pub enum Compared {
 /// generation has more or less than the row and its corrections; none where nothing differs. In the
 /// gateway's own transaction.
 pub fn correct(call: Uuid, record: &Record) -> SpiResult<Compared> {
-    #[derive(Serialize)]
-    struct Figures<'a> {
-        total_cost: &'a Option<Number>,
-        upstream_cost: &'a Option<Number>,
-        is_byok: Option<bool>,
-        prompt_tokens: Option<i64>,
-        completion_tokens: Option<i64>,
-        reasoning_tokens: Option<i64>,
-        cached_tokens: Option<i64>,
-    }
-    let figures = Figures {
-        total_cost: &record.total_cost,
-        upstream_cost: &record.upstream_cost,
-        is_byok: record.is_byok,
-        prompt_tokens: record.prompt_tokens,
-        completion_tokens: record.completion_tokens,
-        reasoning_tokens: record.reasoning_tokens,
-        cached_tokens: record.cached_tokens,
-    };
-    let figures = serde_json::to_string(&figures).unwrap_or_default();
+    let figures = serde_json::to_string(record).unwrap_or_default();
     let arguments = [call.to_string().into(), Uuid::now_v7().to_string().into(), figures.into()];
     let added = spi::query(CORRECT, &arguments, |row| row.get::<String>(1))?;
     Ok(match added.into_iter().flatten().next().as_deref() {

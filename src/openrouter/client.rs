@@ -161,9 +161,7 @@ impl OpenRouter {
 
     /// Asks what OpenRouter knows of the key of this header: it costs nothing, and changes nothing.
     pub async fn key(&self, authorization: HeaderValue) -> Result<HttpAnswer, HttpError> {
-        let request = self.client.get(self.key.clone()).header(AUTHORIZATION, authorization);
-        let response = request.send().await.map_err(|error| failed(&error))?;
-        self.whole(response).await
+        self.get(self.key.clone(), authorization).await
     }
 
     /// Asks for OpenRouter's record of a generation: it costs nothing, and changes nothing.
@@ -174,12 +172,14 @@ impl OpenRouter {
     ) -> Result<HttpAnswer, HttpError> {
         let mut url = self.generation.clone();
         url.query_pairs_mut().append_pair("id", id);
-        let exchange = async {
-            let request = self.client.get(url).header(AUTHORIZATION, authorization);
-            let response = request.send().await.map_err(|error| failed(&error))?;
-            self.whole(response).await
-        };
+        let exchange = self.get(url, authorization);
         tokio::time::timeout(LOOK_UP_TIMEOUT, exchange).await.unwrap_or(Err(HttpError::Timeout))
+    }
+
+    async fn get(&self, url: Url, authorization: HeaderValue) -> Result<HttpAnswer, HttpError> {
+        let request = self.client.get(url).header(AUTHORIZATION, authorization);
+        let response = request.send().await.map_err(|error| failed(&error))?;
+        self.whole(response).await
     }
 
     async fn whole(&self, mut response: Response) -> Result<HttpAnswer, HttpError> {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Number, Value};
 
 use super::answer::HttpAnswer;
@@ -11,7 +12,7 @@ use super::json_text;
 use super::money::{self, Amount};
 
 /// What the record says; None: not said. The token counts are the native ones, which are what is billed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Record {
     /// In US dollars, the literal token. Always said: a record without it is not finished.
     pub total_cost: Option<Number>,

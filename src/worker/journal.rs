@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::settlement::State;
 use crate::idempotency::Idempotency;
-use crate::ledger::Entry;
+use crate::ledger::{Entry, waits_for_its_cost};
 use crate::pg::{lock, spi};
 
 /// A call about to be sent.
@@ -78,9 +78,8 @@ const SETTLE: &str = concat!(
              'generation_id', coalesce(e.entry ->> 'generation_id', c.generation_id))
      FROM ended AS e
      WHERE c.id = e.id
-     RETURNING c.id::text, c.entry::text, c.generation_id, c.entry ->> 'key_name',
-         c.look_up AND c.state IN ('unknown', 'failed')
-             AND c.entry ->> 'cost_source' = 'unknown'"
+     RETURNING c.id::text, c.entry::text, c.generation_id, c.entry ->> 'key_name', ",
+    waits_for_its_cost!()
 );
 
 const ENDED: &str = concat!("SELECT e.id::text, e.entry::text FROM (", ended!(), ") AS e");
@@ -104,18 +103,21 @@ const RECOVER: &str = "
             'generation_id', generation_id, 'error_code', 'gateway_lost')
     WHERE state = 'sent'";
 
-const SETTLED: &str = "
-    SELECT id::text FROM hiems_private.calls
-    WHERE state NOT IN ('sent', 'booked')
-      AND NOT (look_up AND state IN ('unknown', 'failed') AND entry ->> 'cost_source' = 'unknown')";
+const SETTLED: &str = concat!(
+    "SELECT c.id::text FROM hiems_private.calls AS c
+     WHERE c.state NOT IN ('sent', 'booked') AND NOT ",
+    waits_for_its_cost!()
+);
 
 // What waits for OpenRouter's record of its generation, to be booked or to be compared.
-const TO_LOOK_UP: &str = "
-    SELECT id::text, generation_id, entry ->> 'key_name', entry ->> 'cost_source' = 'not_billed',
-           extract(epoch FROM clock_timestamp() - settled_at)::bigint
-    FROM hiems_private.calls
-    WHERE look_up AND (state = 'booked' OR state IN ('unknown', 'failed')
-                                           AND entry ->> 'cost_source' = 'unknown')";
+const TO_LOOK_UP: &str = concat!(
+    "SELECT c.id::text, c.generation_id, c.entry ->> 'key_name',
+            c.entry ->> 'cost_source' = 'not_billed',
+            extract(epoch FROM clock_timestamp() - c.settled_at)::bigint
+     FROM hiems_private.calls AS c
+     WHERE c.look_up AND c.state = 'booked' OR ",
+    waits_for_its_cost!()
+);
 
 const LOOKED_AT: &str = "
     SELECT state = 'booked', entry::text FROM hiems_private.calls

@@ -40,6 +40,13 @@ struct Pending {
     is_free: bool,
 }
 
+impl Pending {
+    /// How long it is asked for.
+    fn limit(&self, timeout: Duration) -> Duration {
+        if self.is_free { DOUBT.min(timeout) } else { timeout }
+    }
+}
+
 /// Somebody who waits until all that was pending has been asked for.
 struct Asker {
     waits_for: HashSet<Uuid>,
@@ -99,10 +106,9 @@ impl LookUps {
 
     /// True if this one has been asked for in vain for longer than that, or is not doubted any more.
     pub fn is_given_up(&self, call: Uuid, timeout: Duration) -> bool {
-        self.pending.get(&call).is_some_and(|pending| {
-            let timeout = if pending.is_free { DOUBT.min(timeout) } else { timeout };
-            pending.since.elapsed() >= timeout
-        })
+        self.pending
+            .get(&call)
+            .is_some_and(|pending| pending.since.elapsed() >= pending.limit(timeout))
     }
 
     /// True if this one is booked as free: that nothing is found is no news.
@@ -110,12 +116,15 @@ impl LookUps {
         self.pending.get(&call).is_some_and(|pending| pending.is_free)
     }
 
-    /// Puts one off that was not found; `after` is when OpenRouter wants to be asked again.
-    pub fn put_off(&mut self, call: Uuid, after: Option<Duration>) {
+    /// Puts one off that was not found; `after` is when OpenRouter wants to be asked again. It is asked for
+    /// once more before it is given up.
+    pub fn put_off(&mut self, call: Uuid, after: Option<Duration>, timeout: Duration) {
         if let Some(pending) = self.pending.get_mut(&call) {
             let doubled = FIRST.saturating_mul(1 << pending.attempts.min(16)).min(LONGEST);
+            let wait = after.unwrap_or_default().min(LONGEST).max(doubled);
+            let left = pending.limit(timeout).saturating_sub(pending.since.elapsed());
             pending.attempts += 1;
-            pending.due = Instant::now() + after.unwrap_or_default().min(LONGEST).max(doubled);
+            pending.due = Instant::now() + if left.is_zero() { wait } else { wait.min(left) };
             self.queue.insert((pending.due, call));
         }
         self.tell(call, Found::Nothing);

@@ -101,16 +101,17 @@ impl Gateway {
         };
         match is_over && xact::transaction(stop).is_ok() {
             true => self.end_look_ups(&[(call, Written::Ended(Found::Nothing))]),
-            false => self.look_ups.put_off(call, None),
+            false => self.look_ups.put_off(call, None, self.settings.settlement_timeout),
         }
     }
 
     fn end_look_ups(&mut self, written: &[(Uuid, Written)]) {
+        let timeout = self.settings.settlement_timeout;
         self.unswept = true;
         for (call, written) in written {
             match written {
                 Written::Ended(found) => self.look_ups.end(*call, *found),
-                Written::NotYet(after) => self.look_ups.put_off(*call, *after),
+                Written::NotYet(after) => self.look_ups.put_off(*call, *after, timeout),
             }
         }
     }
