@@ -2,12 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use serde_json::Map;
-
-use crate::ending::Ending;
-use crate::form::{Call, Form};
 use crate::plan::Planned;
-use crate::upstream;
 use crate::world::{Expected, World};
 
 /// Holds one until the traffic is over.
@@ -16,14 +11,9 @@ pub fn run(world: &World, number: usize) {
     for turn in 0.. {
         let Some(mut client) = world.connect() else { return };
         let label = format!("h{number}-{turn}");
-        let planned = Planned {
-            label: label.clone(),
-            form: Form::SubmitPrompt,
-            ending: Ending::Commit,
-            upstream: upstream::PLAIN,
-        };
+        let planned = Planned::plain(&label);
         world.note(&label, &planned);
-        let call = Call { form: planned.form, label: label.clone(), metadata: Map::new() };
+        let call = planned.call();
         let mut is_held = client.batch_execute("BEGIN").is_ok()
             && client.batch_execute(&format!("SELECT {}", call.sql())).is_ok();
         while is_held && !world.traffic_over.load(Ordering::Relaxed) && !world.is_overdue() {

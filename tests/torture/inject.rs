@@ -12,12 +12,17 @@ use crate::world::World;
 /// How often one that did not take place, since there was nobody to hit, is tried again.
 const TRIES: usize = 5;
 
-/// All faults of the run, in their turn.
+/// All faults of the run, in their turn; for each that did not take place, one more.
 pub fn run(world: &World) {
     let _over = Over(world);
     let plan = &world.plan;
-    for turn in 0..plan.faults {
-        let due = plan.calls * (turn + 1) / (plan.faults + 2);
+    let mut injected = 0;
+    for turn in 0..2 * plan.faults {
+        if injected == plan.faults {
+            break;
+        }
+        // Beyond the calls of the plan the callers go on for as long as there are faults.
+        let due = plan.calls * (turn + 1).min(plan.faults) / (plan.faults + 2);
         world.holds_within(u64::MAX >> 32, || world.done() >= due);
         if world.is_overdue() {
             break;
@@ -31,6 +36,7 @@ pub fn run(world: &World) {
         let took_place = (0..TRIES).any(|_| inject(world, fault, &mut random));
         if took_place {
             world.faults.add(&format!("{fault:?}"));
+            injected += 1;
         }
         let took = began.elapsed().as_millis();
         let at = at.duration_since(UNIX_EPOCH).expect("a clock").as_secs_f64();

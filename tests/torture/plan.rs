@@ -6,7 +6,7 @@ use hiems_tests::Random;
 
 use crate::ending::{ENDINGS, Ending};
 use crate::fault::Fault;
-use crate::form::{FORMS, Form};
+use crate::form::{Call, FORMS, Form};
 use crate::upstream::{self, Upstream};
 
 /// A run, before it begins.
@@ -36,6 +36,23 @@ pub struct Planned {
     pub form: Form,
     pub ending: Ending,
     pub upstream: Upstream,
+}
+
+impl Planned {
+    /// A call that nothing disturbs.
+    pub fn plain(label: &str) -> Planned {
+        Planned {
+            label: label.to_owned(),
+            form: Form::SubmitPrompt,
+            ending: Ending::Commit,
+            upstream: upstream::PLAIN,
+        }
+    }
+
+    /// It, as it is made of its own label.
+    pub fn call(&self) -> Call {
+        Call { form: self.form, label: self.label.clone(), metadata: self.upstream.metadata() }
+    }
 }
 
 impl Plan {

@@ -3,12 +3,9 @@
 use std::time::{Duration, Instant};
 
 use postgres::Client;
-use serde_json::Map;
 
-use crate::form::{Call, Form};
-use crate::upstream;
+use crate::plan::Planned;
 use crate::world::{Expected, World};
-use crate::{ending::Ending, plan::Planned};
 
 /// What may be left nowhere: what, and how many there are.
 const LEFT: &[(&str, &str)] = &[
@@ -56,23 +53,12 @@ pub fn wait(world: &World) -> Vec<String> {
 
 /// Nobody books until somebody calls: the gateway begins with the first call after a restart.
 fn wake(world: &World, admin: &mut Client) -> Result<(), postgres::Error> {
-    let label = "last".to_owned();
-    let planned = Planned {
-        label: label.clone(),
-        form: Form::SubmitPrompt,
-        ending: Ending::Commit,
-        upstream: upstream::PLAIN,
-    };
-    world.note(&label, &planned);
-    let call = Call { form: planned.form, label, metadata: Map::new() };
-    admin.batch_execute(&format!("SELECT {}", call.sql()))?;
-    world.expect("last", Expected::Committed);
+    let last = Planned::plain("last");
+    world.note(&last.label, &last);
+    admin.batch_execute(&format!("SELECT {}", last.call().sql()))?;
+    world.expect(&last.label, Expected::Committed);
     // It need not wait for its next turn.
-    let settle = "SELECT to_regprocedure('hiems.settle_now()') IS NOT NULL";
-    if admin.query_one(settle, &[])?.get(0) {
-        admin.batch_execute("SELECT hiems.settle_now()")?;
-    }
-    Ok(())
+    admin.batch_execute("SELECT hiems.settle_now()")
 }
 
 fn count(admin: &mut Client, (what, sql): (&str, &str)) -> Option<String> {
