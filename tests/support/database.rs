@@ -138,6 +138,12 @@ impl<'c> Database<'c> {
         self.admin().query_one(sql, parameters).expect(sql).get(0)
     }
 
+    /// Its OID.
+    pub fn oid(&self) -> String {
+        let oid = "SELECT oid::text FROM pg_database WHERE datname = current_database()";
+        self.text(oid, &[]).expect("an OID")
+    }
+
     /// How many rows a table or view has for the superuser.
     pub fn count(&self, from: &str) -> i64 {
         self.admin().query_one(&format!("SELECT count(*) FROM {from}"), &[]).expect(from).get(0)

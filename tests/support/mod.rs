@@ -8,6 +8,7 @@ mod database;
 mod errors;
 mod json;
 mod memory;
+mod played;
 mod random;
 mod wait;
 
@@ -19,5 +20,6 @@ pub use errors::{Refusal, ResultExt};
 pub use fake_openrouter::{Config, Fake, Generation, ReceivedRequest};
 pub use json::{directives, user_message};
 pub use memory::memory_holds;
+pub use played::play_gateway;
 pub use random::Random;
 pub use wait::wait_until;

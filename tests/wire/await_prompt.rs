@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hiems_tests::{Database, Refusal, ResultExt, Running, call, directives, wait_until};
+use hiems_tests::{
+    Cluster, Config, Database, Refusal, ResultExt, Running, call, directives, wait_until,
+};
 use postgres::Client;
 use serde_json::Value;
 
@@ -154,4 +156,57 @@ fn the_wait_can_be_cancelled() {
     });
     admin.execute("SELECT pg_cancel_backend($1)", &[&waiting.pid]).expect("a signal");
     assert_eq!(waiting.end().1.sqlstate(), "57014");
+}
+
+// The spill cannot be written, so that a settled call waits for the journal's lock, and its caller with it.
+#[test]
+fn an_answer_that_came_as_its_caller_went_is_kept() {
+    let cluster = Cluster::start(&[]);
+    let database = Database::on(&cluster, Config::default());
+    database.store_key();
+    let options = directives(&[("fake_delay_ms", "1000"), ("fake_answer", "just in time")]);
+    let running = Running::in_flight(&database, database.admin(), &options, 1);
+    let mut admin = database.admin();
+    let id = database.text("SELECT id::text FROM hiems.calls", &[]).expect("the call");
+    let extension =
+        database.text("SELECT oid::text FROM pg_extension WHERE extname = 'hiems'", &[]);
+    let spill = format!("hiems_calls.{}.{}", database.oid(), extension.expect("an OID"));
+    let spill = cluster.data().join(spill);
+    std::fs::create_dir(&spill).expect("a folder in the file's place");
+    let mut locker = database.admin();
+    let mut lock = locker.transaction().expect("BEGIN");
+    lock.batch_execute("LOCK TABLE hiems_private.calls").expect("a lock");
+    wait_until("the answer has come", SOON, || database.fake.in_flight() == 0);
+    wait_until("it cannot be written", SOON, || {
+        cluster.log().contains("the spill cannot be written")
+    });
+    admin.execute("SELECT pg_cancel_backend($1)", &[&running.pid]).expect("a signal");
+    let (mut client, answer) = running.end();
+    assert_eq!(answer.sqlstate(), "57014");
+    std::fs::remove_dir(&spill).expect("the folder goes");
+    lock.rollback().expect("ROLLBACK");
+    let answer = wait_for(&mut client, &id, "1 minute").expect("the answer");
+    assert_eq!(content(&answer), "just in time");
+}
+
+// What is in the spill of the gateway before is waited for, too.
+#[test]
+fn a_call_that_the_next_gateway_has_to_write_is_waited_for() {
+    let mut database = Database::new();
+    let role = database.role_with("caller");
+    let mut locker = database.admin();
+    let mut lock = locker.transaction().expect("BEGIN");
+    // Readers are let through.
+    lock.batch_execute("LOCK TABLE hiems_private.calls IN SHARE MODE").expect("a lock");
+    let wishes = [("fake_delay_ms", "1000"), ("fake_answer", "left behind")];
+    let (mut client, id) = cancelled(&database, &role, &wishes);
+    wait_until("the answer has come", SOON, || database.fake.in_flight() == 0);
+    let gateway = database.gateways()[0];
+    database.admin().execute("SELECT pg_terminate_backend($1)", &[&gateway]).expect("a signal");
+    wait_until("the gateway has left", SOON, || !database.gateways().contains(&gateway));
+    assert_eq!(wait_for(&mut client, &id, "2 s").sqlstate(), "PT408", "it has not ended for us");
+    let waiting = Running::with(client, move |client| wait_for(client, &id, "1 minute"));
+    lock.rollback().expect("ROLLBACK");
+    let answer = waiting.end().1.expect("the answer");
+    assert_eq!(content(&answer), "left behind");
 }

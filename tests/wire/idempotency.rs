@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 #[path = "idempotency/crash.rs"]
 mod crash;
+#[path = "idempotency/locks.rs"]
+mod locks;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -255,21 +257,4 @@ fn a_token_without_a_subject_has_no_keys() {
     client.batch_execute(r#"SET request.jwt.claims = '{"sub": "u2"}'"#).expect("set");
     // The user is another, too.
     assert!(!unmarked(&keyed(&mut client, "k", &[]).expect("an answer")).1);
-}
-
-// The journal's lock holds up no call: the key counts all the same.
-#[test]
-fn a_key_counts_behind_a_locked_journal() {
-    let database = Database::new();
-    let mut admin = database.admin();
-    let mut lock = admin.transaction().expect("BEGIN");
-    lock.batch_execute("LOCK TABLE hiems_private.calls").expect("a lock");
-    let first = keyed(&mut database.admin(), "k", &[]).expect("an answer");
-    let second = Running::with(database.admin(), |client| keyed(client, "k", &[]));
-    let refusal = said(&mut database.admin(), "k", "something else", &[]).refusal();
-    assert_eq!(refusal.sqlstate, "22023", "{refusal:?}");
-    lock.rollback().expect("ROLLBACK");
-    let second = second.end().1.expect("the same answer");
-    assert_eq!(unmarked(&second), (read(&first), true));
-    assert_one_call(&database);
 }

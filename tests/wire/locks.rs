@@ -63,9 +63,7 @@ fn spills(data: &Path, database: &str) -> Vec<PathBuf> {
 
 /// How many there are of a database of the shared server.
 fn spilled(database: &Database) -> usize {
-    let oid = database
-        .text("SELECT oid::text FROM pg_database WHERE datname = current_database()", &[])
-        .expect("an OID");
+    let oid = database.oid();
     spills(&hiems_tests::cluster().data(), &oid).len()
 }
 
@@ -181,9 +179,7 @@ fn a_crash_behind_a_locked_journal_loses_nothing() {
     client.batch_execute("ROLLBACK").expect("a rollback");
     let slow = directives(&[("fake_delay_ms", "4000")]);
     let running = Running::in_flight(&database, database.admin(), &slow, 1);
-    let oid = database
-        .text("SELECT oid::text FROM pg_database WHERE datname = current_database()", &[])
-        .expect("an OID");
+    let oid = database.oid();
     let id = &database.fake.bill()[3].id;
     wait_until("its generation is in the spill", SOON, || {
         spills(&cluster.data(), &oid)

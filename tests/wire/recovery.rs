@@ -44,6 +44,13 @@ fn call_as(client: &mut Client, user: &str, delay_ms: &str) -> Result<String, Er
     call_with(client, user, &[("fake_delay_ms", delay_ms)])
 }
 
+/// One whose transaction is rolled back.
+fn roll_back_as(client: &mut Client, user: &str) {
+    client.batch_execute("BEGIN").expect("a begin");
+    call_as(client, user, "0").expect("an answer");
+    client.batch_execute("ROLLBACK").expect("a rollback");
+}
+
 /// One whose answer is cut off; what it did cost is to be found after so many milliseconds.
 fn lose(client: &mut Client, user: &str, lag_ms: &str) {
     let wishes = [("fake_fault", "cut_length"), ("fake_lookup_lag_ms", lag_ms)];

@@ -13,9 +13,7 @@ fn hold_up_the_gateway(database: &Database) -> File {
         admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a signal");
     }
     wait_until("the gateway has left", Duration::from_secs(30), || database.gateways().is_empty());
-    let oid =
-        database.text("SELECT oid::text FROM pg_database WHERE datname = current_database()", &[]);
-    let name = format!("pg_stat_tmp/hiems.{}.lock", oid.expect("an oid"));
+    let name = format!("pg_stat_tmp/hiems.{}.lock", database.oid());
     let lock = File::open(cluster().data().join(name)).expect("the lock file");
     lock.lock().expect("the lock");
     lock

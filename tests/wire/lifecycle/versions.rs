@@ -1,13 +1,10 @@
 //! A gateway from before a library upgrade makes way; one from after it is not disturbed.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
-use hiems_tests::{Cluster, Config, Database, KEY, ResultExt, call, wait_until};
+use hiems_tests::{Cluster, Config, Database, KEY, ResultExt, call, play_gateway, wait_until};
 
 /// Plays a gateway: holds the lock, listens, says hello, and leaves when it is asked to.
 const GATEWAY: &str = r#"
@@ -31,32 +28,15 @@ while True:
     connections.append(connection)
 "#;
 
-/// Starts it in `database`, as the server's user.
-fn play_gateway(cluster: &Cluster, database: &Database, version: u32) -> Child {
-    let oid = database
-        .text("SELECT oid::text FROM pg_database WHERE datname = current_database()", &[])
-        .expect("an OID");
-    let owner = fs::metadata(cluster.data()).expect("the data directory");
-    let mut gateway = Command::new("python3")
-        .args(["-c", GATEWAY, &oid, &version.to_string()])
-        .current_dir(cluster.data())
-        .uid(owner.uid())
-        .gid(owner.gid())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python3 runs");
-    let mut ready = String::new();
-    let output = gateway.stdout.take().expect("its output");
-    BufReader::new(output).read_line(&mut ready).expect("a line");
-    assert_eq!(ready, "ready\n");
-    gateway
+fn play(cluster: &Cluster, database: &Database, version: u32) -> Child {
+    play_gateway(cluster, database, GATEWAY, &version.to_string())
 }
 
 #[test]
 fn an_old_gateway_under_a_new_library_is_replaced() {
     let cluster = Cluster::start(&[]);
     let database = Database::on(&cluster, Config::default());
-    let mut old = play_gateway(&cluster, &database, 1);
+    let mut old = play(&cluster, &database, 1);
     // Many at once find it.
     std::thread::scope(|scope| {
         for i in 0..8 {
@@ -78,7 +58,7 @@ fn an_old_gateway_under_a_new_library_is_replaced() {
 fn an_old_session_leaves_a_new_gateway_alone() {
     let cluster = Cluster::start(&[]);
     let database = Database::on(&cluster, Config::default());
-    let mut new = play_gateway(&cluster, &database, 99);
+    let mut new = play(&cluster, &database, 99);
     let refusal = call(&mut database.admin(), "{}").refusal();
     assert_eq!(refusal.sqlstate, "PT503");
     assert!(refusal.message.contains("newer version"), "{refusal:?}");
@@ -97,9 +77,7 @@ fn two_gateways_never_serve_one_database() {
     let mut admin = database.admin();
     admin.execute("SELECT pg_terminate_backend($1)", &[&database.gateways()[0]]).expect("a signal");
     wait_until("the gateway has left", Duration::from_secs(30), || database.gateways().is_empty());
-    let oid = database
-        .text("SELECT oid::text FROM pg_database WHERE datname = current_database()", &[])
-        .expect("an OID");
+    let oid = database.oid();
     let path = cluster.data().join(format!("pg_stat_tmp/hiems.{oid}.lock"));
     let lock = fs::File::options().append(true).open(path).expect("the lock file");
     lock.lock().expect("the lock");

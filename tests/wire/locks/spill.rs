@@ -15,8 +15,7 @@ fn a_line_that_was_cut_off_takes_no_other_with_it() {
         call(&mut client, "{}").expect("an answer");
         client.batch_execute("ROLLBACK").expect("a rollback");
         if i == 0 {
-            let oid = "SELECT oid::text FROM pg_database WHERE datname = current_database()";
-            let oid = database.text(oid, &[]).expect("an OID");
+            let oid = database.oid();
             let path = spills(&hiems_tests::cluster().data(), &oid).remove(0);
             let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("the spill");
             std::io::Write::write_all(&mut file, b"{\"Intent\":{\"id\"").expect("a part of a line");
@@ -92,8 +91,7 @@ fn what_cannot_be_replayed_is_set_aside_with_all_of_its_call() {
         assert_eq!(row["cost_usd"].to_string(), bill[generation].cost);
     }
     // What it cost is not thrown away.
-    let oid = "SELECT oid::text FROM pg_database WHERE datname = current_database()";
-    let oid = database.text(oid, &[]).expect("an OID");
+    let oid = database.oid();
     let left = spills(&hiems_tests::cluster().data(), &oid);
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(left[0].to_string_lossy().ends_with(".failed"), "{left:?}");

@@ -4,7 +4,7 @@ use hiems_tests::{Cluster, Config, Database};
 
 use super::traffic::{Traffic, agree_with_bill};
 use super::{
-    COMMITTED, End, JOURNAL, LONG_MS, booked, call_as, judge, lock, spilled, start,
+    COMMITTED, End, JOURNAL, LONG_MS, booked, call_as, judge, lock, roll_back_as, spilled, start,
     start_behind_lock, wait_until_journalled,
 };
 
@@ -56,9 +56,7 @@ fn a_backup_has_what_stood_in_for_a_locked_journal() {
     database.store_key();
     let mut holder = lock(&database, JOURNAL);
     let mut client = database.admin();
-    client.batch_execute("BEGIN").expect("a begin");
-    call_as(&mut client, "rolled_back", "0").expect("an answer");
-    client.batch_execute("ROLLBACK").expect("a rollback");
+    roll_back_as(&mut client, "rolled_back");
     call_as(&mut client, "committed", "0").expect("an answer");
     let flying = start_behind_lock(&original, &database, "flying");
     let restored = original.backup();

@@ -1,12 +1,8 @@
 //! Two gateways at a time, with calls in flight.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 
-use hiems_tests::{Cluster, Config, Database, ResultExt, wait_until};
+use hiems_tests::{Cluster, Config, Database, ResultExt, play_gateway, wait_until};
 
 use super::traffic::agree_with_bill;
 use super::{COMMITTED, End, LONG_MS, SOON, booked, call_as, judge, start, wait_until_journalled};
@@ -34,24 +30,6 @@ while True:
     connections.append(connection)
 "#;
 
-fn age(cluster: &Cluster, database: &Database, gateway: i32) -> Child {
-    let oid = oid(database);
-    let owner = fs::metadata(cluster.data()).expect("the data directory");
-    let mut older = Command::new("python3")
-        .args(["-c", OLDER, &oid, &gateway.to_string()])
-        .current_dir(cluster.data())
-        .uid(owner.uid())
-        .gid(owner.gid())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python3 runs");
-    let mut ready = String::new();
-    let output = older.stdout.take().expect("its output");
-    BufReader::new(output).read_line(&mut ready).expect("a line");
-    assert_eq!(ready, "ready\n");
-    older
-}
-
 // It finishes what it can, for 10 seconds. The next one serves nobody before that, and takes nothing for
 // lost that is still under way.
 #[test]
@@ -64,7 +42,7 @@ fn an_older_gateway_finishes_its_calls_before_the_next_one_looks_at_them() {
     let mut admin = database.admin();
     wait_until_journalled(&mut admin, 2);
     let gateway = database.gateways()[0];
-    let mut older = age(&cluster, &database, gateway);
+    let mut older = play_gateway(&cluster, &database, OLDER, &gateway.to_string());
 
     let new: Vec<_> = (0..8).map(|i| start(database.admin(), &format!("new{i}"), "0")).collect();
     assert!(older.wait().expect("its end").success(), "it was asked to leave, once");
@@ -95,7 +73,7 @@ fn two_gateways_without_a_lock_between_them_book_each_call_once() {
     let flying = start(database.admin(), "flying", "2000");
     let cancelled = start(database.admin(), "cancelled", LONG_MS);
     wait_until_journalled(&mut admin, 2);
-    let oid = oid(&database);
+    let oid = database.oid();
     for file in ["lock", "sock"] {
         let path = cluster.data().join(format!("pg_stat_tmp/hiems.{oid}.{file}"));
         fs::remove_file(path).expect("the gateway's file");
@@ -111,9 +89,4 @@ fn two_gateways_without_a_lock_between_them_book_each_call_once() {
     let outcomes = agree_with_bill(&mut admin, &database.fake, &rows);
     assert_eq!(outcomes["committed"], 2, "{outcomes:?}");
     assert_eq!(database.fake.requests().len(), 3);
-}
-
-fn oid(database: &Database) -> String {
-    let oid = "SELECT oid::text FROM pg_database WHERE datname = current_database()";
-    database.text(oid, &[]).expect("an OID")
 }

@@ -4,8 +4,8 @@ use hiems_tests::{Cluster, Config, Database, ResultExt, wait_until};
 
 use super::traffic::{Traffic, agree_with_bill};
 use super::{
-    COMMITTED, End, JOURNAL, LONG_MS, SOON, booked, call_as, judge, lock, lose, spilled, start,
-    start_behind_lock, wait_until_journalled,
+    COMMITTED, End, JOURNAL, LONG_MS, SOON, booked, call_as, judge, lock, lose, roll_back_as,
+    spilled, start, start_behind_lock, wait_until_journalled,
 };
 
 #[test]
@@ -108,9 +108,7 @@ fn what_was_spilled_when_a_standby_was_made_is_not_booked_again_by_it() {
     database.store_key();
     let mut holder = lock(&database, JOURNAL);
     let mut client = database.admin();
-    client.batch_execute("BEGIN").expect("a begin");
-    call_as(&mut client, "rolled_back", "0").expect("an answer");
-    client.batch_execute("ROLLBACK").expect("a rollback");
+    roll_back_as(&mut client, "rolled_back");
     let flying = start_behind_lock(&primary, &database, "flying");
     let standby = primary.standby();
     assert_ne!(spilled(&standby.data()), "");
