@@ -35,7 +35,7 @@ COMMENT ON COLUMN hiems_private.calls.id IS 'The call''s id, and its ledger row'
 COMMENT ON COLUMN hiems_private.calls.state IS '''sent'': in flight, or about to be; ''answered'', ''failed'': settled, to be booked; ''unknown'': sent, and no more is known; ''booked'': it is in the ledger, and its generation is looked up to be compared.';
 COMMENT ON COLUMN hiems_private.calls.created_at IS 'When the call was made.';
 COMMENT ON COLUMN hiems_private.calls.settled_at IS 'When its end was committed; NULL while it is in flight.';
-COMMENT ON COLUMN hiems_private.calls.caller_xid IS 'The caller''s top-level transaction.';
+COMMENT ON COLUMN hiems_private.calls.caller_xid IS 'The caller''s top-level transaction; NULL: it is made for none.';
 COMMENT ON COLUMN hiems_private.calls.system_identifier IS 'The cluster that transaction ran in: after a restore it is another one, and the caller gone.';
 COMMENT ON COLUMN hiems_private.calls.caller_gone IS 'True once the caller was cancelled or died before it had read the answer.';
 COMMENT ON COLUMN hiems_private.calls.look_up IS 'True where OpenRouter''s record of the generation has yet to say what it cost (GET /generation).';

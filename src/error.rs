@@ -104,6 +104,11 @@ pub enum Error {
     #[error("the running gateway is of a newer version of hiems than this session")]
     GatewayVersion,
 
+    /// What is wrong with one request of many; its own error decides the SQLSTATE.
+    #[error("request {position}: {error}")]
+    #[allow(dead_code)]
+    InRequest { position: i32, error: Box<Error> },
+
     /// What the gateway answered: the call failed or was refused.
     #[error("{}", .failure.message)]
     Call { failure: Failure, call: Option<uuid::Uuid> },
@@ -126,8 +131,16 @@ impl From<BadRequest> for Error {
 }
 
 impl Error {
-    fn sqlstate(&self) -> &'static str {
+    /// The same of one request out of many, whose place in the array is `position`.
+    #[allow(dead_code)]
+    pub fn in_request(self, position: i32) -> Error {
+        Error::InRequest { position, error: Box::new(self) }
+    }
+
+    /// Its SQLSTATE.
+    pub fn sqlstate(&self) -> &'static str {
         match self {
+            Error::InRequest { error, .. } => error.sqlstate(),
             Error::InvalidArgument { .. } => "22023",
             Error::MissingLevel { .. }
             | Error::MissingPrivilege(_)
@@ -163,8 +176,10 @@ impl Error {
         }
     }
 
-    fn detail(&self) -> Option<String> {
+    /// Its DETAIL.
+    pub fn detail(&self) -> Option<String> {
         match self {
+            Error::InRequest { error, .. } => error.detail(),
             Error::InvalidArgument { detail, .. } => Some(detail.clone()),
             Error::MissingLevel { level, role } => {
                 Some(format!("Role \"{role}\" does not have the level \"{level}\"."))
@@ -217,6 +232,7 @@ impl Error {
 
     fn hint(&self) -> Option<String> {
         let text = match self {
+            Error::InRequest { error, .. } => return error.hint(),
             Error::InvalidArgument { hint, .. } => {
                 return Some(hint.clone()).filter(|h| !h.is_empty());
             }
@@ -298,14 +314,19 @@ pub fn warn_changed(call: uuid::Uuid) {
     .report(PgLogLevel::WARNING);
 }
 
-/// Tells the caller that its ledger row comes later.
-pub fn warn_deferred(call: uuid::Uuid) {
+/// Tells the caller that its ledger rows come later.
+pub fn warn_deferred(calls: &[uuid::Uuid]) {
+    let named: Vec<String> = calls.iter().take(10).map(uuid::Uuid::to_string).collect();
+    let (what, more) = match calls.len() {
+        1 => ("the call is", ""),
+        count => ("the calls are", if count > named.len() { ", ..." } else { "" }),
+    };
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_WARNING,
-        "a table of hiems is locked: the call is booked when it is free",
+        format!("a table of hiems is locked: {what} booked when it is free"),
         "warn_deferred",
     )
-    .set_detail(format!("call {call}"))
+    .set_detail(format!("call {}{more}", named.join(", ")))
     .set_hint("Look who holds the lock: pg_locks, or a VACUUM FULL or REINDEX that runs.")
     .report(PgLogLevel::WARNING);
 }

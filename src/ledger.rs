@@ -108,11 +108,12 @@ pub enum CostSource {
     Unknown,
 }
 
-// The outcome is the caller's: this row goes with its transaction.
+// The outcome is the callers': these rows go with their transaction.
 const BOOK: &str = "
     INSERT INTO hiems.ai_usage_logs
-    SELECT row.* FROM jsonb_populate_record(
-        NULL::hiems.ai_usage_logs, $1::jsonb || '{\"outcome\": \"committed\"}') AS row";
+    SELECT row.* FROM jsonb_array_elements($1::jsonb) AS entry,
+         jsonb_populate_record(
+             NULL::hiems.ai_usage_logs, entry || '{\"outcome\": \"committed\"}') AS row";
 
 // What runs on an insert runs with hiems's own rights.
 const FOREIGN_TRIGGER: &str = "
@@ -142,9 +143,9 @@ pub fn try_lock() -> bool {
     lock::try_lock_for_writing(c"hiems", c"ai_usage_logs")
 }
 
-/// Books a call in the caller's own transaction; `entry` is the JSON that the gateway settled.
-pub fn book(entry: &str) -> SpiResult<()> {
-    spi::execute(BOOK, &[entry.into()])
+/// Books calls in the caller's own transaction; each entry is the JSON that the gateway settled.
+pub fn book(entries: &[String]) -> SpiResult<()> {
+    spi::execute(BOOK, &[format!("[{}]", entries.join(",")).into()])
 }
 
 /// True of a call `c` in the journal that its caller has not booked, while OpenRouter may still say what it
@@ -168,6 +169,8 @@ const BOOK_FINISHED: &str = concat!(
                        THEN CASE pg_xact_status(c.deferred_xid)
                                 WHEN 'committed' THEN 'committed' ELSE 'rolled_back' END
                    WHEN c.caller_gone THEN 'cancelled'
+                   -- It was made for nobody's transaction.
+                   WHEN c.caller_xid IS NULL THEN 'committed'
                    ELSE 'rolled_back' END) AS entry
         FROM hiems_private.calls AS c
         WHERE c.state NOT IN ('sent', 'booked')
@@ -175,7 +178,7 @@ const BOOK_FINISHED: &str = concat!(
     waits_for_its_cost!(),
     "     AND NOT (c.id::text = ANY ($2))
           AND ($3 IS NULL OR c.id = $3::uuid)
-          AND (c.system_identifier <> $1
+          AND (c.system_identifier <> $1 OR c.caller_xid IS NULL
                OR pg_visible_in_snapshot(c.caller_xid, (SELECT pg_current_snapshot())))
         LIMIT $4
     ), booked AS (

@@ -10,6 +10,10 @@ mod api;
 mod access;
 mod caller;
 
+/// What every form of call begins and ends with: its arguments, and booking in the caller's transaction.
+mod booking;
+mod prompt;
+
 /// The backend's side of a call: the connection to the gateway, and the frames that go over it.
 mod gateway;
 

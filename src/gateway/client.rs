@@ -70,11 +70,11 @@ pub fn submit(submit: Submit, body: &[u8]) -> Result<Submitted, Error> {
     }
 }
 
-/// Leaves the booking of an answered call to the gateway, since the ledger is locked: it is booked if
+/// Leaves the booking of answered calls to the gateway, since the ledger is locked: they are booked if
 /// the transaction `xid` commits. False where the gateway cannot be told.
-pub fn defer(call: Uuid, xid: u64) -> Result<bool, Error> {
-    // One that leaves meanwhile has handed the call on to the next. Said twice, it is the same.
-    match exchange(&Request::Defer { call, xid }, &[], None) {
+pub fn defer(calls: Vec<Uuid>, xid: u64) -> Result<bool, Error> {
+    // One that leaves meanwhile has handed the calls on to the next. Said twice, it is the same.
+    match exchange(&Request::Defer { calls, xid }, &[], None) {
         Ok((connection, (Reply::Deferred, _))) => {
             KEPT.set(Some(connection));
             Ok(true)

@@ -17,7 +17,7 @@ use crate::openrouter::key_info::KeyInfo;
 
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.
-pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x05";
+pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x06";
 
 /// What a hello says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +83,8 @@ pub enum Request {
     Submit(Box<Submit>),
     /// The answer was read: the caller is no longer waiting.
     Received,
-    /// The ledger is locked: the gateway shall book this call, if the transaction `xid` commits.
-    Defer { call: Uuid, xid: u64 },
+    /// The ledger is locked: the gateway shall book these calls, if the transaction `xid` commits.
+    Defer { calls: Vec<Uuid>, xid: u64 },
     /// How the gateway is, and whether it can open these keys.
     Status(Vec<StoredKey>),
     /// Say when this call has ended, and all of it is written.
@@ -104,12 +104,15 @@ pub enum Request {
 pub struct Submit {
     /// The ledger row to be, as far as the caller knows it.
     pub entry: Entry,
-    /// The caller's top-level transaction.
-    pub xid: u64,
+    /// The caller's top-level transaction, which books the call; None: it is made for no transaction, and the
+    /// gateway books it.
+    pub xid: Option<u64>,
     /// True if the request asks for what is charged apart from tokens: tools, plugins, search.
     pub charges_beyond_tokens: bool,
     /// Set where the caller wants it made once only.
     pub idempotency: Option<Idempotency>,
+    /// True where the answer is kept for `hiems.await_prompt()`, though the caller has it.
+    pub keeps_answer: bool,
 }
 
 /// A key to seal, and what to bind it to.
@@ -162,7 +165,7 @@ pub enum Reply {
     /// This gateway leaves, and has not looked at what was sent on this connection since its last
     /// reply: it may be sent again, to the next gateway.
     Leaving,
-    /// The call will be booked.
+    /// The calls will be booked.
     Deferred,
     /// Another call of the same idempotency key has been answered, or may have been: nothing was sent.
     Replay {

@@ -255,7 +255,7 @@ impl Batch {
                 Ok(authorization) => {
                     intents.push(Intent {
                         id: entry.id,
-                        caller_xid: submit.xid.to_string(),
+                        caller_xid: submit.xid.map(|xid| xid.to_string()),
                         principal: entry.principal.clone(),
                         created_at: created_at.clone(),
                         entry: call::intended(entry, &created_at),

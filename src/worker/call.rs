@@ -59,7 +59,7 @@ async fn admit(
         }
     };
     let charges_beyond_tokens = submit.charges_beyond_tokens;
-    let is_idempotent = submit.idempotency.is_some();
+    let keeps_answer = submit.keeps_answer || submit.idempotency.is_some();
     let Go { authorization, created_at } = match admission(&shared, submit, gone.clone()).await {
         Ok(go) => go,
         Err(answer) => return answer,
@@ -77,7 +77,7 @@ async fn admit(
         authorization,
         body,
         charges_beyond_tokens,
-        is_idempotent,
+        keeps_answer,
         deadline,
         gone,
     };
@@ -123,7 +123,7 @@ struct Sending {
     body: Bytes,
     charges_beyond_tokens: bool,
     /// True where the answer may be asked for a second time.
-    is_idempotent: bool,
+    keeps_answer: bool,
     /// The end of the caller's time, for all attempts together.
     deadline: Instant,
     gone: watch::Receiver<bool>,
@@ -187,7 +187,7 @@ impl Sending {
         entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
         let mut settlement = Settlement::new(entry, http, self.charges_beyond_tokens);
         settlement.content.request = self.body.clone();
-        settlement.content.is_wanted |= *self.gone.borrow() || self.is_idempotent;
+        settlement.content.is_wanted |= *self.gone.borrow() || self.keeps_answer;
         Ok(settlement)
     }
 

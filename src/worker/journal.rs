@@ -15,7 +15,8 @@ use crate::pg::{lock, spi};
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Intent {
     pub id: Uuid,
-    pub caller_xid: String,
+    /// None: it is made for no transaction.
+    pub caller_xid: Option<String>,
     pub principal: String,
     pub created_at: String,
     pub entry: Entry,

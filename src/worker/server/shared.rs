@@ -1,0 +1,162 @@
+//! What tokio's tasks and the main thread share: the calls that are under way, the client, what is known of
+//! OpenRouter.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use crate::openrouter::client::OpenRouter;
+use crate::worker::events::Outbox;
+
+type Open = HashMap<Uuid, Vec<oneshot::Sender<()>>>;
+
+/// What tokio's tasks and the main thread share.
+pub struct Shared {
+    pub outbox: Outbox,
+    openrouter: RwLock<Result<OpenRouter, String>>,
+    /// Calls whose callers have not read their replies yet, and have not gone; and who waits for the end of
+    /// each.
+    open: Mutex<HashMap<Uuid, Vec<oneshot::Sender<()>>>>,
+    connections: AtomicUsize,
+    /// OpenRouter's clock less this one's, in seconds, at the last answer.
+    clock_skew: AtomicI64,
+    /// How the last attempt to reach it went.
+    last_contact: Mutex<Option<Result<(), String>>>,
+    /// True once the gateway leaves.
+    leaving: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// Before anything has come.
+    pub fn new(
+        outbox: Outbox,
+        openrouter: Result<OpenRouter, String>,
+        leaving: watch::Receiver<bool>,
+    ) -> Shared {
+        Shared {
+            outbox,
+            leaving,
+            clock_skew: AtomicI64::new(i64::MIN),
+            last_contact: Mutex::default(),
+            openrouter: RwLock::new(openrouter),
+            open: Mutex::default(),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// The client, or what is wrong with its settings.
+    pub fn openrouter(&self) -> Result<OpenRouter, String> {
+        self.openrouter.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A new client, after a reload.
+    pub fn set_openrouter(&self, openrouter: Result<OpenRouter, String>) {
+        *self.openrouter.write().unwrap_or_else(PoisonError::into_inner) = openrouter;
+    }
+
+    /// The calls whose callers may still be reading.
+    pub fn open_calls(&self) -> Vec<Uuid> {
+        self.open_set(|open| open.keys().copied().collect())
+    }
+
+    /// Waits until a call's caller has its answer, or has gone and the call has ended.
+    pub async fn until_ended(&self, call: Uuid) {
+        let (sender, ended) = oneshot::channel();
+        let is_open = self.open_set(|open| match open.get_mut(&call) {
+            Some(waiting) => {
+                waiting.push(sender);
+                true
+            }
+            None => false,
+        });
+        if is_open {
+            // Rung, or dropped with the call: it has ended.
+            let _ = ended.await;
+        }
+    }
+
+    /// True while a call is under way, or its caller reads the answer.
+    pub fn is_open(&self, call: Uuid) -> bool {
+        self.open_set(|open| open.contains_key(&call))
+    }
+
+    /// How many calls are under way, or waiting to be.
+    pub fn in_flight(&self) -> usize {
+        self.open_set(|open| open.len())
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// Takes note of OpenRouter's clock.
+    pub fn set_clock_skew(&self, seconds: i64) {
+        self.clock_skew.store(seconds, Ordering::Release);
+    }
+
+    /// Takes note of whether OpenRouter could be reached.
+    pub fn set_last_contact(&self, contact: Result<(), String>) {
+        *self.last_contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(contact);
+    }
+
+    /// How the last attempt to reach OpenRouter went; None before the first.
+    pub fn last_contact(&self) -> Option<Result<(), String>> {
+        self.last_contact.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// OpenRouter's clock less this one's, in seconds; None before the first answer.
+    pub fn clock_skew(&self) -> Option<i64> {
+        Some(self.clock_skew.load(Ordering::Acquire)).filter(|seconds| *seconds != i64::MIN)
+    }
+
+    /// Until the gateway leaves.
+    pub async fn leaving(&self) {
+        // The sender lives as long as the gateway: without it, it has left.
+        let _ = self.leaving.clone().wait_for(|leaving| *leaving).await;
+    }
+
+    fn open_set<R>(&self, work: impl FnOnce(&mut Open) -> R) -> R {
+        work(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A call whose caller may still be reading, in the set for as long as it lives.
+pub struct OpenCall(Arc<Shared>, Uuid);
+
+impl OpenCall {
+    pub fn new(shared: &Arc<Shared>, call: Uuid) -> OpenCall {
+        shared.open_set(|open| open.entry(call).or_default().len());
+        OpenCall(Arc::clone(shared), call)
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        // With it go those who wait.
+        self.0.open_set(|open| open.remove(&self.1));
+    }
+}
+
+/// A connection that is open, counted for as long as it lives.
+pub struct Counted(Arc<Shared>);
+
+impl Counted {
+    pub fn new(shared: &Arc<Shared>) -> Counted {
+        shared.connections.fetch_add(1, Ordering::AcqRel);
+        Counted(Arc::clone(shared))
+    }
+
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
