@@ -103,3 +103,6 @@ CREATE POLICY own_rows_and_readers ON hiems.ai_usage_logs FOR SELECT
 CREATE POLICY own_rows_and_readers ON hiems_private.calls FOR SELECT
     USING (principal = (SELECT hiems.current_principal())
            OR (SELECT hiems.has_level('reader')));
+CREATE POLICY own_rows_and_readers ON hiems_private.queue FOR SELECT
+    USING (principal = (SELECT hiems.current_principal())
+           OR (SELECT hiems.has_level('reader')));

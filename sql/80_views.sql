@@ -181,7 +181,7 @@ FROM hiems.ai_usage_logs
 WHERE principal = (SELECT hiems.current_principal())
 GROUP BY 1;
 
--- What is on its way: each caller sees its own calls, a reader all. The rights on the table beneath are
+-- What is on its way: each caller sees its own calls, a reader all. The rights on the tables beneath are
 -- in src/access.rs. What is in the ledger is no longer on its way, though the sweep forgets it later.
 CREATE VIEW hiems.calls WITH (security_invoker = true) AS
 SELECT c.id,
@@ -197,6 +197,30 @@ SELECT c.id,
        c.generation_id,
        (c.entry ->> 'cost_usd')::numeric                          AS cost_usd,
        c.caller_gone,
-       c.principal
+       c.principal,
+       NULL::timestamptz                                          AS run_at,
+       NULL::integer                                              AS priority,
+       NULL::integer                                              AS max_attempts,
+       NULL::text                                                 AS last_error
 FROM hiems_private.calls AS c
-WHERE NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = c.id);
+WHERE NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = c.id)
+UNION ALL
+SELECT q.id,
+       q.state,
+       q.enqueued_at,
+       clock_timestamp() - q.enqueued_at,
+       q.failed_at,
+       q.model,
+       q.entry ->> 'user_id',
+       q.entry ->> 'use_case',
+       q.entry ->> 'session_id',
+       q.attempts,
+       NULL,
+       NULL,
+       false,
+       q.principal,
+       q.run_at,
+       q.priority,
+       q.max_attempts,
+       nullif(concat_ws(': ', q.failure ->> 'message', q.failure ->> 'detail'), '')
+FROM hiems_private.queue AS q;

@@ -45,6 +45,32 @@ COMMENT ON COLUMN hiems_private.calls.principal IS 'Who called: jwt:<sub> or rol
 COMMENT ON COLUMN hiems_private.calls.entry IS 'The ledger row to be, by column name, as far as it is known.';
 COMMENT ON INDEX hiems_private.calls_pkey IS 'One row per call.';
 
+COMMENT ON TABLE hiems_private.queue IS 'Calls that are to be made later. Written by hiems.enqueue_prompt() and its kin, and by the gateway, which takes each out in the commit that journals it as about to be sent.';
+COMMENT ON COLUMN hiems_private.queue.id IS 'The call''s id, and its ledger row''s.';
+COMMENT ON COLUMN hiems_private.queue.state IS '''queued''; ''paused'': it came by a restore, or was enqueued on another timeline of the server, and may have been made there; ''failed'': given up, and nothing was billed.';
+COMMENT ON COLUMN hiems_private.queue.run_at IS 'Not to be made before; NULL: as soon as there is room.';
+COMMENT ON COLUMN hiems_private.queue.priority IS 'Higher ones first.';
+COMMENT ON COLUMN hiems_private.queue.model IS 'The model that is asked.';
+COMMENT ON COLUMN hiems_private.queue.attempts IS 'How often it has been sent, or tried to be.';
+COMMENT ON COLUMN hiems_private.queue.max_attempts IS 'How often it may be.';
+COMMENT ON COLUMN hiems_private.queue.enqueued_at IS 'When it was enqueued.';
+COMMENT ON COLUMN hiems_private.queue.caller_xid IS 'The transaction that enqueued it.';
+COMMENT ON COLUMN hiems_private.queue.origin IS 'The cluster, its timeline and its data directory: no other sends it.';
+COMMENT ON COLUMN hiems_private.queue.charges_beyond_tokens IS 'True if the request asks for what is charged apart from tokens: tools, plugins, search.';
+COMMENT ON COLUMN hiems_private.queue.principal IS 'Who called: jwt:<sub> or role:<name>.';
+COMMENT ON COLUMN hiems_private.queue.entry IS 'The ledger row to be, by column name, as far as it is known.';
+COMMENT ON COLUMN hiems_private.queue.failure IS 'Why the last attempt failed; NULL: there was none.';
+COMMENT ON COLUMN hiems_private.queue.failed_at IS 'When it was given up; NULL: it was not.';
+COMMENT ON INDEX hiems_private.queue_pkey IS 'One row per call.';
+COMMENT ON INDEX hiems_private.queue_ready IS 'The next calls of each model.';
+COMMENT ON INDEX hiems_private.queue_later IS 'Whose time comes next.';
+COMMENT ON INDEX hiems_private.queue_failed IS 'For what is due to be forgotten.';
+
+COMMENT ON TABLE hiems_private.requests IS 'What queued calls ask. Never in a dump.';
+COMMENT ON COLUMN hiems_private.requests.call_id IS 'The call.';
+COMMENT ON COLUMN hiems_private.requests.body IS 'The body to be sent: JSON.';
+COMMENT ON INDEX hiems_private.requests_pkey IS 'One request per call.';
+
 COMMENT ON TABLE hiems_private.answers IS 'Answers that their callers do not have as they came, for hiems.answer_retention. Use hiems.raw_answer(). Never in a dump.';
 COMMENT ON COLUMN hiems_private.answers.call_id IS 'The call.';
 COMMENT ON COLUMN hiems_private.answers.principal IS 'Whose it is.';
@@ -118,6 +144,7 @@ COMMENT ON INDEX hiems.ai_usage_logs_pkey IS 'No call is booked twice.';
 COMMENT ON INDEX hiems.ai_usage_logs_created_at IS 'For ranges of time.';
 COMMENT ON INDEX hiems.ai_usage_logs_principal IS 'For a caller''s own rows.';
 COMMENT ON INDEX hiems.ai_usage_logs_booked_xid IS 'For what was booked since a snapshot.';
+COMMENT ON POLICY own_rows_and_readers ON hiems_private.queue IS 'Each principal sees its own queued calls, whoever has the level reader sees all.';
 COMMENT ON POLICY own_rows_and_readers ON hiems_private.calls IS 'Each principal sees its own calls on their way, whoever has the level reader sees all.';
 COMMENT ON POLICY own_rows_and_readers ON hiems.ai_usage_logs IS 'Each principal sees its own rows, whoever has the level reader sees all.';
 COMMENT ON TRIGGER no_truncate ON hiems_private.calls IS 'Refuses TRUNCATE by anybody but superusers (42501).';
@@ -199,8 +226,8 @@ END
 $$;
 
 COMMENT ON COLUMN hiems.calls.id IS 'The call''s id; its ledger row will have it.';
-COMMENT ON COLUMN hiems.calls.state IS '''sent'': in flight; ''answered'', ''failed'': ended, and in the ledger soon after the caller''s transaction is over; ''unknown'': sent, and no more is known.';
-COMMENT ON COLUMN hiems.calls.created_at IS 'When the call was made.';
+COMMENT ON COLUMN hiems.calls.state IS '''queued'': to be made; ''paused'': see hiems.resume_prompts(); ''sent'': in flight; ''answered'', ''failed'': ended, and in the ledger soon after the caller''s transaction is over; ''unknown'': sent, and no more is known. A queued call that is ''failed'' (last_error says why) was given up before anything was billed, and comes into no ledger.';
+COMMENT ON COLUMN hiems.calls.created_at IS 'When the call was made, or enqueued.';
 COMMENT ON COLUMN hiems.calls.age IS 'How long ago that was.';
 COMMENT ON COLUMN hiems.calls.settled_at IS 'When it ended; NULL while it is in flight.';
 COMMENT ON COLUMN hiems.calls.model_requested IS 'The model that was asked for.';
@@ -212,6 +239,10 @@ COMMENT ON COLUMN hiems.calls.generation_id IS 'OpenRouter''s id of the generati
 COMMENT ON COLUMN hiems.calls.cost_usd IS 'What it cost, US dollars; NULL: not known, or not yet.';
 COMMENT ON COLUMN hiems.calls.caller_gone IS 'True once the caller was cancelled or died before it had read the answer.';
 COMMENT ON COLUMN hiems.calls.principal IS 'Who called: jwt:<sub> or role:<name>.';
+COMMENT ON COLUMN hiems.calls.run_at IS 'Of a queued call: not to be made before; NULL: as soon as there is room, or it is not queued.';
+COMMENT ON COLUMN hiems.calls.priority IS 'Of a queued call: higher ones first; NULL: it is not queued.';
+COMMENT ON COLUMN hiems.calls.max_attempts IS 'Of a queued call: how often it may be sent; NULL: it is not queued.';
+COMMENT ON COLUMN hiems.calls.last_error IS 'Of a queued call: why the last attempt failed; NULL: there was none, or it is not queued.';
 
 COMMENT ON FUNCTION hiems_private.stamp_ledger_row() IS 'Sets what every ledger row has of its own booking.';
 COMMENT ON FUNCTION hiems_private.refuse_ledger_change() IS 'Raises 42501: the ledger is append-only.';

@@ -129,7 +129,7 @@ const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $
 
 /// The tables that a view of schema hiems reads with its reader's rights. Without USAGE on their schema
 /// nobody can name them; row-level security decides what is seen.
-const BENEATH_VIEWS: &str = "hiems_private.calls";
+const BENEATH_VIEWS: &str = "hiems_private.calls, hiems_private.queue";
 
 /// Gives `level` to a role or a token's user. Idempotent.
 pub fn grant(kind: GranteeKind, grantee: &str, level: Level) -> Result<(), Error> {

@@ -15,21 +15,55 @@ use crate::settings;
 
 // As things are now, not as they were when this transaction began.
 const LOOK: &str = "
-    SELECT c.state, (c.entry ->> 'http_status')::integer, c.entry ->> 'error_code', false
+    SELECT c.state, (c.entry ->> 'http_status')::integer, c.entry ->> 'error_code', false, NULL, false
     FROM hiems_private.calls AS c
     WHERE c.id = $1::uuid AND c.principal = $2 AND c.state <> 'booked'
     UNION ALL
-    SELECT l.outcome, l.http_status, l.error_code, true
+    SELECT l.outcome, l.http_status, l.error_code, true, NULL, false
     FROM hiems.ai_usage_logs AS l
     WHERE l.id = $1::uuid AND l.principal = $2 AND l.calls = 1
+    UNION ALL
+    SELECT CASE q.state WHEN 'failed' THEN 'given_up' ELSE q.state END, NULL, NULL, false,
+           q.failure::text, q.caller_xid = pg_current_xact_id_if_assigned()
+    FROM hiems_private.queue AS q
+    WHERE q.id = $1::uuid AND q.principal = $2
     ORDER BY 4 DESC LIMIT 1";
 
+const IS_KNOWN: &str = "
+    SELECT true FROM hiems_private.calls WHERE id = $1::uuid AND ($2 IS NULL OR principal = $2)
+    UNION ALL
+    SELECT true FROM hiems.ai_usage_logs WHERE id = $1::uuid AND ($2 IS NULL OR principal = $2)
+    UNION ALL
+    SELECT true FROM hiems_private.queue WHERE id = $1::uuid AND ($2 IS NULL OR principal = $2)
+    LIMIT 1";
+
 struct Ended {
-    /// The journal's state, or the ledger's outcome.
+    /// The journal's or the queue's state, or the ledger's outcome.
     state: String,
     http_status: Option<u16>,
     error_code: Option<String>,
     is_booked: bool,
+    /// Why it was given up.
+    failure: Option<Failure>,
+    /// True where this transaction has enqueued it.
+    is_own: bool,
+}
+
+impl Ended {
+    /// Why there is nothing to wait for.
+    fn refusal(&self, call: Uuid) -> Option<Error> {
+        match self.state.as_str() {
+            _ if self.is_own => Some(Error::NotCommitted(call)),
+            "paused" => Some(Error::Paused(call)),
+            "given_up" => {
+                let failure = self.failure.clone().unwrap_or_else(|| {
+                    Failure::new(FailureKind::Unavailable, "the call could not be made")
+                });
+                Some(Error::Call { failure, call: Some(call) })
+            }
+            _ => None,
+        }
+    }
 }
 
 fn look(call: Uuid, principal: &str) -> SpiResult<Option<Ended>> {
@@ -38,9 +72,18 @@ fn look(call: Uuid, principal: &str) -> SpiResult<Option<Ended>> {
         let status = row.get::<i32>(2)?.and_then(|status| u16::try_from(status).ok());
         let (state, error_code) = (row.get::<String>(1)?, row.get::<String>(3)?);
         let is_booked = row.get::<bool>(4)? == Some(true);
-        Ok(state.map(|state| Ended { state, http_status: status, error_code, is_booked }))
+        let failure = row.get::<String>(5)?.and_then(|text| serde_json::from_str(&text).ok());
+        let is_own = row.get::<bool>(6)? == Some(true);
+        let http_status = status;
+        Ok(state.map(|state| Ended { state, http_status, error_code, is_booked, failure, is_own }))
     })?;
     Ok(found.into_iter().flatten().next())
+}
+
+/// True if there is such a call, queued, on its way or booked; `principal`: whose it has to be, None: anybody's.
+pub fn is_known(call: Uuid, principal: Option<&str>) -> SpiResult<bool> {
+    let arguments = [call.to_string().into(), principal.into()];
+    Ok(!spi::read_latest(IS_KNOWN, &arguments, |_| Ok(()))?.is_empty())
 }
 
 /// Waits until one of `principal`'s calls has ended (at most until `deadline`), and gives its answer as JSON
@@ -48,13 +91,23 @@ fn look(call: Uuid, principal: &str) -> SpiResult<Option<Ended>> {
 pub fn answer(call: Uuid, principal: &str, deadline: Option<Instant>) -> Result<String, Error> {
     let has_patience = deadline.is_none_or(|deadline| deadline > Instant::now());
     let mut ended = look(call, principal)?;
-    let mut is_late = false;
-    // What is booked has ended; a standby has no gateway, and nothing in flight.
-    if !ended.as_ref().is_some_and(|ended| ended.is_booked) && !xact::is_in_recovery() {
-        match gateway::wait_for(call, deadline) {
+    let (mut is_late, mut has_waited) = (false, false);
+    loop {
+        if let Some(refusal) = ended.as_ref().and_then(|ended| ended.refusal(call)) {
+            return Err(refusal);
+        }
+        // What is booked has ended; a standby has no gateway, and nothing in flight.
+        let is_over = ended.as_ref().is_some_and(|ended| ended.is_booked) || xact::is_in_recovery();
+        // A gateway may have been told to go while the call was still to be made: the next one knows more.
+        let is_queued = ended.as_ref().is_some_and(|ended| ended.state == "queued");
+        if is_over || is_late || has_waited && !is_queued {
+            break;
+        }
+        match gateway::wait_for(call, principal, deadline) {
             Err(Error::NotEnded(_)) => is_late = true,
             waited => waited?,
         }
+        has_waited = true;
         ended = look(call, principal)?;
     }
     let Some(ended) = ended else {
@@ -62,7 +115,7 @@ pub fn answer(call: Uuid, principal: &str, deadline: Option<Instant>) -> Result<
         let is_there = is_late && has_patience;
         return Err(if is_there { Error::NotEnded(call) } else { Error::NoSuchAnswer(call) });
     };
-    if ended.state == "sent" {
+    if matches!(ended.state.as_str(), "sent" | "queued") {
         return Err(Error::NotEnded(call));
     }
     let failed = |failure| Error::Call { failure, call: Some(call) };

@@ -80,6 +80,18 @@ pub enum Error {
     #[error("there is no answer of that call")]
     NoSuchAnswer(uuid::Uuid),
 
+    /// A call that is not there, or another's (PT404).
+    #[error("there is no such call")]
+    NoSuchCall(uuid::Uuid),
+
+    /// A call that this transaction itself has enqueued: it is not made before the commit (55000).
+    #[error("the call is made once this transaction is committed")]
+    NotCommitted(uuid::Uuid),
+
+    /// A queued call that may have been made elsewhere (55000).
+    #[error("the call is paused")]
+    Paused(uuid::Uuid),
+
     /// An idempotency key whose call was answered, and whose answer is kept no longer (55000).
     #[error("the answer of the call with this idempotency_key is not kept any more")]
     AnswerForgotten(uuid::Uuid),
@@ -106,7 +118,6 @@ pub enum Error {
 
     /// What is wrong with one request of many; its own error decides the SQLSTATE.
     #[error("request {position}: {error}")]
-    #[allow(dead_code)]
     InRequest { position: i32, error: Box<Error> },
 
     /// What the gateway answered: the call failed or was refused.
@@ -132,7 +143,6 @@ impl From<BadRequest> for Error {
 
 impl Error {
     /// The same of one request out of many, whose place in the array is `position`.
-    #[allow(dead_code)]
     pub fn in_request(self, position: i32) -> Error {
         Error::InRequest { position, error: Box::new(self) }
     }
@@ -151,10 +161,12 @@ impl Error {
             Error::ForeignTrigger { .. }
             | Error::DropRefused
             | Error::NoNewMasterKey
+            | Error::NotCommitted(_)
+            | Error::Paused(_)
             | Error::AnswerForgotten(_) => "55000",
             Error::NotEnded(_) => "PT408",
             Error::RequestTooLarge { .. } => "PT413",
-            Error::NoSuchKey(_) | Error::NoSuchAnswer(_) => "PT404",
+            Error::NoSuchKey(_) | Error::NoSuchAnswer(_) | Error::NoSuchCall(_) => "PT404",
             Error::NoWorkerSlot | Error::GatewayDown { .. } | Error::GatewayVersion => "PT503",
             Error::GatewayLost { .. } => "PT502",
             Error::Call { failure, .. } => match failure.kind {
@@ -194,9 +206,14 @@ impl Error {
                 "In this session the user is the token's subject, and \"user\" names another."
                     .to_owned(),
             ),
-            Error::NoSuchAnswer(call) | Error::NotEnded(call) | Error::AnswerForgotten(call) => {
-                Some(format!("call {call}"))
-            }
+            Error::NoSuchAnswer(call)
+            | Error::NoSuchCall(call)
+            | Error::NotCommitted(call)
+            | Error::NotEnded(call)
+            | Error::AnswerForgotten(call) => Some(format!("call {call}")),
+            Error::Paused(call) => Some(format!(
+                "call {call}: it was enqueued on another timeline of this server, or came by a restore."
+            )),
             Error::RequestTooLarge { bytes, limit } => {
                 Some(format!("It has {bytes} bytes, and may have {limit}."))
             }
@@ -262,6 +279,11 @@ impl Error {
             }
             Error::AnswerForgotten(_) => {
                 "It was booked. Take another idempotency_key to call again; hiems.answer_retention is how long answers are kept."
+            }
+            Error::NoSuchCall(_) => "What is on its way stands in hiems.calls.",
+            Error::NotCommitted(_) => "Commit first, and wait for it then.",
+            Error::Paused(_) => {
+                "It may have been made there: an admin can have it made here, too, with hiems.resume_prompts(), or cancel it."
             }
             Error::NotEnded(_) => "Wait for it again; hiems.calls shows how far it is.",
             Error::NoSuchKey(_) => "Store one with hiems.set_api_key().",

@@ -61,6 +61,7 @@ pub fn check() -> Result<Vec<Finding>, Error> {
     }
     findings.push(unsettled()?);
     findings.push(pending()?);
+    findings.push(queue()?);
     findings.push(clock(status.as_ref())?);
     findings.push(notify_queue()?);
     findings.push(guards()?);
@@ -192,6 +193,32 @@ fn pending() -> Result<Finding, Error> {
             detail,
             "Callers hold their transactions open: see pg_stat_activity and pg_prepared_xacts; or the \
              ledger is locked: see pg_locks; or OpenRouter does not say what they cost: hiems.settle_now().",
+        ),
+    })
+}
+
+// What is ready waits for a call of its model to end, or for a model's pause.
+const QUEUE: &str = "
+    SELECT count(*) FILTER (WHERE state = 'queued') || ' queued, '
+               || count(*) FILTER (WHERE state = 'queued' AND run_at IS NULL) || ' of them ready'
+               || coalesce(' (the oldest for ' || max(date_trunc('second', clock_timestamp() - enqueued_at))
+                               FILTER (WHERE state = 'queued' AND run_at IS NULL) || ')', '')
+               || coalesce(', ' || nullif(count(*) FILTER (WHERE failure IS NOT NULL AND state = 'queued'), 0)
+                           || ' after an attempt that failed', '')
+               || ', ' || count(*) FILTER (WHERE state = 'paused') || ' paused, '
+               || count(*) FILTER (WHERE state = 'failed') || ' given up',
+           coalesce(bool_or(state = 'paused'), false)
+    FROM hiems_private.queue HAVING count(*) > 0";
+
+fn queue() -> Result<Finding, Error> {
+    Ok(match text_and_flag(QUEUE)? {
+        None => ok("queue", "empty"),
+        Some((detail, false)) => ok("queue", detail),
+        Some((detail, true)) => warn(
+            "queue",
+            detail,
+            "Paused calls may have been made on another server: hiems.resume_prompts(), or \
+             hiems.cancel_prompt().",
         ),
     })
 }

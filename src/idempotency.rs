@@ -7,6 +7,8 @@ use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::error::Error;
+use crate::openrouter::failure::{Failure, FailureKind};
 use crate::pg::{lock, spi};
 
 /// What a caller has said of its call, to be told from others.
@@ -32,6 +34,7 @@ macro_rules! is_over {
             $seconds,
             ")
              AND NOT EXISTS (SELECT FROM hiems_private.calls AS c WHERE c.id = k.call_id)
+             AND NOT EXISTS (SELECT FROM hiems_private.queue AS q WHERE q.id = k.call_id)
              AND NOT EXISTS (SELECT FROM hiems_private.answers AS a
                              WHERE a.call_id = k.call_id
                                AND a.kept_at > now() - make_interval(secs => ",
@@ -78,7 +81,7 @@ pub fn find(principal: &str, key: &str, retention: Duration) -> SpiResult<Option
     match look()? {
         // Behind somebody's lock on what decides, it stays taken.
         Some((_, true))
-            if [c"calls", c"answers"]
+            if [c"calls", c"queue", c"answers"]
                 .iter()
                 .all(|table| lock::try_lock_for_reading(c"hiems_private", table)) =>
         {
@@ -87,6 +90,59 @@ pub fn find(principal: &str, key: &str, retention: Duration) -> SpiResult<Option
         }
         found => Ok(found.map(|(taken, _)| taken)),
     }
+}
+
+/// What has come of claiming a key for a call that is made later.
+pub enum Claim {
+    /// It is that call's.
+    Taken(Uuid),
+    /// It is the new call's now, with the commit of this transaction.
+    New,
+}
+
+/// Claims a key in the caller's own transaction. Waits for another transaction that claims the same one; that
+/// can be cancelled. The error: the key cannot be used.
+pub fn claim(
+    principal: &str,
+    wanted: &Idempotency,
+    call: Uuid,
+    retention: Duration,
+) -> Result<Claim, Error> {
+    if retention.is_zero() {
+        return Err(Error::Call { failure: no_retention(), call: None });
+    }
+    lock::lock_text(&lock_text(principal, &wanted.key));
+    match find(principal, &wanted.key, retention)? {
+        Some(taken) if taken.digest == wanted.digest => Ok(Claim::Taken(taken.call)),
+        Some(taken) => Err(Error::Call { failure: other_content(taken.call), call: None }),
+        None => {
+            take(principal, wanted, call)?;
+            Ok(Claim::New)
+        }
+    }
+}
+
+/// True once no other transaction is about to claim a key, until the end of this one.
+pub fn is_free_to_claim(principal: &str, key: &str) -> bool {
+    lock::try_lock_text(&lock_text(principal, key))
+}
+
+fn lock_text(principal: &str, key: &str) -> String {
+    format!("{}:{principal}{key}", principal.len())
+}
+
+/// Why a key cannot be used: it names another request.
+pub fn other_content(call: Uuid) -> Failure {
+    Failure::new(FailureKind::InvalidRequest, "the idempotency_key was used for another request")
+        .detail(format!("call {call} has the same key, and another content"))
+        .hint("Take a new key for a new request.")
+}
+
+/// Why a key cannot be used: nothing would be kept.
+pub fn no_retention() -> Failure {
+    Failure::new(FailureKind::InvalidRequest, "idempotency_key cannot be used here")
+        .detail("no answer is kept that could be given a second time")
+        .hint("A superuser sets hiems.answer_retention to more than 0.")
 }
 
 /// Takes a key for a call that is about to be sent.
@@ -105,6 +161,11 @@ pub fn release(calls: &[Uuid]) -> SpiResult<()> {
     }
     let calls: Vec<String> = calls.iter().map(Uuid::to_string).collect();
     spi::execute(RELEASE, &[calls.into()])
+}
+
+/// Sets the key of a call free that is not made, with the caller's own transaction.
+pub fn release_now(call: Uuid) -> SpiResult<()> {
+    spi::execute(RELEASE, &[vec![call.to_string()].into()])
 }
 
 /// Forgets what is older than that, and over.

@@ -31,10 +31,14 @@ mod contents;
 mod idempotency;
 mod keys;
 mod ledger;
+mod queue;
 mod rates;
 
 /// What has become of a call whose caller does not have its answer.
 mod collect;
+
+/// What channels tell of calls.
+mod notify;
 
 /// Whether all of it is well.
 mod health;

@@ -1,6 +1,5 @@
 //! A call's arguments, checked, made into what the gateway is handed: the same for every form of call.
 
-#[allow(dead_code)]
 mod item;
 
 use serde_json::value::RawValue;
@@ -16,8 +15,7 @@ use crate::openrouter::request::ChatRequest;
 use crate::pg::{session, xact};
 use crate::settings;
 
-#[allow(unused_imports)]
-pub use item::{Item, items};
+pub use item::{Request, items};
 
 /// The arguments of a call, as they came.
 #[derive(Default)]

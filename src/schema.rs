@@ -7,10 +7,11 @@ extension_sql_file!("../sql/00_schemas.sql", name = "00_schemas", bootstrap);
 extension_sql_file!("../sql/10_access.sql", name = "10_access", requires = ["00_schemas"]);
 extension_sql_file!("../sql/20_keys.sql", name = "20_keys", requires = ["10_access"]);
 extension_sql_file!("../sql/30_calls.sql", name = "30_calls", requires = ["20_keys"]);
+extension_sql_file!("../sql/35_queue.sql", name = "35_queue", requires = ["30_calls"]);
 extension_sql_file!(
     "../sql/40_ledger.sql",
     name = "40_ledger",
-    requires = ["30_calls", api::access::current_principal, api::access::has_level]
+    requires = ["35_queue", api::access::current_principal, api::access::has_level]
 );
 extension_sql_file!("../sql/50_rates.sql", name = "50_rates", requires = ["40_ledger"]);
 extension_sql_file!(

@@ -55,6 +55,8 @@ static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300_000);
 static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(3);
 static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static MAX_IN_FLIGHT: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+// A provider's limits are by model: what one model takes is no other's to wait for.
+static QUEUE_CONCURRENCY: GucSetting<i32> = GucSetting::<i32>::new(32);
 // A prompt with pictures or documents in it has some megabytes. Each call in flight holds its own.
 static MAX_REQUEST_BYTES: GucSetting<i32> = GucSetting::<i32>::new(32 * 1024 * 1024);
 // Well below the 256 MB that jsonb can hold.
@@ -152,6 +154,17 @@ pub fn define() {
         c"A call above it is refused with PT429 before anything is sent.",
         &MAX_IN_FLIGHT,
         1,
+        100_000,
+        GucContext::Suset,
+        none,
+    );
+    number(
+        c"hiems.queue_concurrency",
+        c"How many calls out of the queue one model may have in flight.",
+        c"All models together have at most nine tenths of hiems.max_in_flight. 0: nothing is taken out of the queue. Read \
+          as hiems.base_url is.",
+        &QUEUE_CONCURRENCY,
+        0,
         100_000,
         GucContext::Suset,
         none,

@@ -34,6 +34,8 @@ mod ledger;
 mod lifecycle;
 #[path = "wire/locks.rs"]
 mod locks;
+#[path = "wire/queue.rs"]
+mod queue;
 #[path = "wire/rates.rs"]
 mod rates;
 #[path = "wire/readme.rs"]

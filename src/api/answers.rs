@@ -25,7 +25,7 @@ fn raw_answer(call: Option<pgrx::Uuid>) -> Option<Vec<u8>> {
 #[pg_extern(schema = "hiems", volatile, parallel_unsafe)]
 fn await_prompt(
     id: Option<pgrx::Uuid>,
-    timeout: default!(Option<Interval>, "NULL"),
+    timeout: default!(Option<Interval>, "'7 seconds'"),
 ) -> Option<Jsonb> {
     or_raise(wait(id, timeout.map(|timeout| timeout.as_micros())))
 }

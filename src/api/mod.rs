@@ -7,5 +7,6 @@ pub mod health;
 pub mod key_check;
 pub mod keys;
 pub mod prompt;
+pub mod queue;
 pub mod rates;
 pub mod settle;

@@ -83,10 +83,29 @@ pub fn defer(calls: Vec<Uuid>, xid: u64) -> Result<bool, Error> {
     }
 }
 
+/// Has the gateway stay, started where there is none, until this transaction has ended.
+pub fn stay() -> Result<(), Error> {
+    match ask(&Request::Enqueued, &[])? {
+        Reply::Staying => Ok(()),
+        _ => Err(another_question()),
+    }
+}
+
+/// Has the gateway look into the queue. Neither waits nor raises: where it cannot be told it looks by itself
+/// soon.
+pub fn wake() {
+    if let Some(mut connection) = KEPT.take().filter(Connection::is_fresh)
+        && connection.try_send(&Request::Wake).is_ok()
+    {
+        KEPT.set(Some(connection));
+    }
+}
+
 /// Waits until a call has ended, and what there is of it is written; at most until `deadline`.
-pub fn wait_for(call: Uuid, deadline: Option<Instant>) -> Result<(), Error> {
+pub fn wait_for(call: Uuid, principal: &str, deadline: Option<Instant>) -> Result<(), Error> {
+    let request = Request::Await { call, principal: principal.to_owned() };
     loop {
-        match exchange(&Request::Await(call), &[], deadline) {
+        match exchange(&request, &[], deadline) {
             Ok((connection, (Reply::Ended, _))) => {
                 KEPT.set(Some(connection));
                 return Ok(());

@@ -89,6 +89,15 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends a small frame if that needs no waiting, and raises nothing.
+    pub fn try_send(&mut self, header: &impl Serialize) -> Result<(), Broken> {
+        let frame = protocol::encode(header, &[]).map_err(Broken::Garbled)?;
+        match self.stream.write(&frame) {
+            Ok(written) if written == frame.len() => Ok(()),
+            _ => Err(Broken::Closed),
+        }
+    }
+
     /// Waits for a frame: until `deadline` for its beginning, or however long it takes.
     pub fn receive(&mut self, deadline: Option<Instant>) -> Result<(Reply, Vec<u8>), Broken> {
         let mut prefix = [0; PREFIX];

@@ -2,8 +2,11 @@
 
 mod client;
 mod connection;
+mod enqueued;
 pub mod protocol;
 mod start;
+
+pub use enqueued::look_at_end;
 
 pub use client::{
     Answered, Submitted, check, defer, reseal, seal, settle_now, status, submit, wait_for,

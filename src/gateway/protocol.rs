@@ -70,6 +70,16 @@ impl Files {
         }
     }
 
+    /// How often a gateway was started in vain.
+    pub fn starts(oid: u32) -> PathBuf {
+        PathBuf::from(FOLDER).join(format!("hiems.{oid}.starts"))
+    }
+
+    /// What marks this data directory: base backups do not have it.
+    pub fn origin() -> PathBuf {
+        PathBuf::from(FOLDER).join("hiems.origin")
+    }
+
     /// What gateways of all databases lock while they write to the master keys' file.
     pub fn master_key_lock() -> PathBuf {
         PathBuf::from(FOLDER).join("hiems.master_key.lock")
@@ -87,10 +97,14 @@ pub enum Request {
     Defer { calls: Vec<Uuid>, xid: u64 },
     /// How the gateway is, and whether it can open these keys.
     Status(Vec<StoredKey>),
-    /// Say when this call has ended, and all of it is written.
-    Await(Uuid),
+    /// Say when this call has ended, and all of it is written; one in the queue if it is this principal's.
+    Await { call: Uuid, principal: String },
     /// Look everything of unknown cost up at OpenRouter now.
     SettleNow,
+    /// This transaction enqueues calls: stay until it is over.
+    Enqueued,
+    /// It is over: look into the queue. There is no reply.
+    Wake,
     /// Seal a key; the body is the key, where it does not come from elsewhere.
     Seal(SealRequest),
     /// Ask OpenRouter about a key.
@@ -173,6 +187,8 @@ pub enum Reply {
     },
     /// It is not in flight, and what there is of it is written.
     Ended,
+    /// The gateway stays, and looks into the queue at the end of the transaction.
+    Staying,
     Status(Status),
     /// What has come of looking everything of unknown cost up.
     SettledNow(Settlements),

@@ -1,9 +1,13 @@
 //! The gateway as a background worker: starting one, and its entry point.
 
+use std::time::Duration;
+
 use pgrx::bgworkers::{
     BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgroundWorker, SignalWakeFlags,
 };
 use pgrx::prelude::*;
+
+use crate::worker::{self, Left};
 
 /// A gateway that this backend has asked the postmaster to start.
 pub struct Started(DynamicBackgroundWorker);
@@ -27,7 +31,8 @@ pub fn start_gateway() -> Option<Started> {
         .set_argument(database.into_datum())
         .enable_shmem_access(None)
         .enable_spi_access()
-        .set_restart_time(None)
+        // After a crash of the server, or where it has left work behind: else it ends with 0.
+        .set_restart_time(Some(Duration::from_secs(1)))
         .set_notify_pid(pid)
         .load_dynamic()
         .ok()
@@ -43,8 +48,15 @@ pub extern "C-unwind" fn hiems_gateway_main(argument: pg_sys::Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
     // SAFETY: the argument was made by start_gateway.
     let database = unsafe { pg_sys::Oid::from_datum(argument, false) };
-    BackgroundWorker::connect_worker_to_spi_by_oid(database, None);
-    crate::worker::run();
+    let Some(database) = database.filter(|database| worker::may_start(database.to_u32())) else {
+        return;
+    };
+    BackgroundWorker::connect_worker_to_spi_by_oid(Some(database), None);
+    if worker::run() == Left::WithWork {
+        // The postmaster starts it again.
+        // SAFETY: the end of this process.
+        unsafe { pg_sys::proc_exit(1) }
+    }
 }
 
 /// True once, after a reload was asked for.

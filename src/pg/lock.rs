@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
+use sha2::{Digest, Sha256};
 
 /// An advisory lock class apart from the two that SQL's pg_advisory_lock uses (1 and 2).
 const LOCK_CLASS: u16 = 0x6869;
@@ -36,6 +37,41 @@ impl Drop for StartLock {
         unsafe {
             pg_sys::LockRelease(&self.0, pg_sys::ExclusiveLock as i32, false);
         }
+    }
+}
+
+/// Waits (which can be cancelled) for the lock of a text that transactions agree on; held until the end of
+/// this one.
+pub fn lock_text(text: &str) {
+    // SAFETY: plain data; LockAcquire waits like any heavyweight lock.
+    unsafe {
+        pg_sys::LockAcquire(&tag_of(text), pg_sys::ExclusiveLock as i32, false, false);
+    }
+}
+
+/// As [`lock_text`], without waiting: false where another transaction holds it.
+pub fn try_lock_text(text: &str) -> bool {
+    // SAFETY: plain data; asks without waiting.
+    unsafe {
+        let taken = pg_sys::LockAcquire(&tag_of(text), pg_sys::ExclusiveLock as i32, false, true);
+        taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    }
+}
+
+/// Two texts of the same hash share a lock: one waits for the other, and that is all.
+fn tag_of(text: &str) -> pg_sys::LOCKTAG {
+    let hash = Sha256::digest(text.as_bytes());
+    let word = |at: usize| u32::from_be_bytes([hash[at], hash[at + 1], hash[at + 2], hash[at + 3]]);
+    // SAFETY: reads state of this process.
+    let database = unsafe { pg_sys::MyDatabaseId.to_u32() };
+    pg_sys::LOCKTAG {
+        locktag_field1: database,
+        // 0 is the start lock's.
+        locktag_field2: word(0) | 1,
+        locktag_field3: word(4),
+        locktag_field4: LOCK_CLASS,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     }
 }
 

@@ -50,6 +50,20 @@ pub fn is_in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
+/// The timeline that this server writes; not for a standby.
+pub fn timeline() -> u32 {
+    // SAFETY: reads shared state.
+    unsafe { pg_sys::GetWALInsertionTimeLine() }
+}
+
+/// Has `end` run when the current transaction ends, whichever way: it must neither raise nor panic.
+pub fn at_end(end: fn()) {
+    use pgrx::PgXactCallbackEvent::{Abort, Commit, Prepare};
+    for event in [Commit, Abort, Prepare] {
+        pgrx::register_xact_callback(event, move || end());
+    }
+}
+
 /// The identifier that initdb gave this cluster.
 pub fn system_identifier() -> i64 {
     // SAFETY: reads the control file's copy in shared memory.

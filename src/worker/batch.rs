@@ -116,12 +116,15 @@ impl Batch {
             Event::Status { .. }
             | Event::LookedUp { .. }
             | Event::SettleNow { .. }
+            | Event::Wake
+            | Event::Queued { .. }
             | Event::Written { .. } => {}
             Event::Key(event) => keyring.serve(event),
         }
     }
 
-    fn forget_generation(&mut self, of: Uuid) {
+    /// A generation's id that need not be written any more.
+    pub fn forget_generation(&mut self, of: Uuid) {
         self.generations.retain(|(call, _)| *call != of);
         self.spilled_generations.retain(|(call, _)| *call != of);
         if self.generations.is_empty() {
@@ -219,14 +222,7 @@ impl Batch {
             contents::keep(*call, principal, answer.clone())?;
         }
         for settlement in settlements() {
-            let (id, principal) = (settlement.entry.id, &settlement.entry.principal);
-            let Content { request, answer, is_wanted, .. } = &settlement.content;
-            if answers && *is_wanted && !answer.is_empty() {
-                contents::keep(id, principal, answer.clone())?;
-            }
-            if log && !request.is_empty() {
-                contents::log(id, principal, request, answer)?;
-            }
+            settlement.keep_content(answers, log)?;
         }
         Ok(())
     }

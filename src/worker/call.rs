@@ -21,6 +21,9 @@ use crate::vault::blot;
 /// A reply and its body.
 pub type Answer = (Reply, Vec<u8>);
 
+/// How often it is looked whether a transaction that claims the same idempotency key is over.
+const CLAIM_POLL: Duration = Duration::from_millis(20);
+
 /// Runs a call, and settles it even if its task panics. `gone` says true once the caller has left.
 pub async fn run(
     shared: Arc<Shared>,
@@ -93,11 +96,16 @@ async fn admission(
 ) -> Result<Go, Answer> {
     let mut looked_at = None;
     loop {
-        let submit = Box::new(submit.clone());
-        let taken = match shared.outbox.ask(|done| Event::Intent { submit, done }).await {
+        let asked = Box::new(submit.clone());
+        let taken = match shared.outbox.ask(|done| Event::Intent { submit: asked, done }).await {
             Some(Ok(go)) => return Ok(go),
             Some(Err(Hold::Refused(failure))) => return Err(refused(failure)),
             Some(Err(Hold::Taken(call))) => call,
+            Some(Err(Hold::Claimed)) => tokio::select! {
+                () = tokio::time::sleep(CLAIM_POLL) => continue,
+                _ = gone.wait_for(|gone| *gone) => return Err(refused(leaving())),
+                () = shared.leaving() => return Err(refused(leaving())),
+            },
             None => return Err(refused(leaving())),
         };
         if looked_at == Some(taken) && !shared.is_open(taken) {
@@ -106,13 +114,42 @@ async fn admission(
         // Once all of it is written, it has the key still, or has set it free.
         let written = async {
             shared.until_ended(taken).await;
-            shared.outbox.ask(|done| Event::Written { call: taken, done }).await
+            let principal = submit.entry.principal.clone();
+            shared.outbox.ask(|done| Event::Written { call: taken, principal, done }).await
         };
         tokio::select! {
             _ = written => looked_at = Some(taken),
             _ = gone.wait_for(|gone| *gone) => return Err(refused(leaving())),
         }
     }
+}
+
+/// A call whose intent is durable, and which is sent once.
+pub struct Once {
+    pub entry: Entry,
+    pub body: Bytes,
+    pub authorization: HeaderValue,
+    pub charges_beyond_tokens: bool,
+}
+
+/// Sends a call once. The error: no connection, nothing was sent.
+pub async fn once(
+    shared: &Arc<Shared>,
+    openrouter: &OpenRouter,
+    once: Once,
+) -> Result<Settlement, String> {
+    let (_, gone) = watch::channel(false);
+    let sending = Sending {
+        shared: Arc::clone(shared),
+        openrouter: openrouter.clone(),
+        authorization: once.authorization,
+        body: once.body,
+        charges_beyond_tokens: once.charges_beyond_tokens,
+        keeps_answer: true,
+        deadline: Instant::now() + openrouter.request_timeout(),
+        gone,
+    };
+    sending.attempt(&once.entry).await
 }
 
 /// A call whose intent is durable.
@@ -230,7 +267,7 @@ fn refused(failure: Failure) -> Answer {
     (Reply::Refused(failure), Vec::new())
 }
 
-fn unreachable(what: String) -> Failure {
+pub fn unreachable(what: String) -> Failure {
     Failure::new(FailureKind::Unavailable, "OpenRouter cannot be reached")
         .detail(what)
         .hint("Nothing was sent. Look at hiems.base_url.")

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use secrecy::SecretString;
@@ -17,6 +18,7 @@ use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, SealRequest, Status, StoredKey, Submit};
 use crate::openrouter::failure::Failure;
 use crate::openrouter::generation::LookUp;
+use crate::queue::PutBack;
 
 /// Whether a call may be sent.
 pub type Admission = Result<Go, Hold>;
@@ -27,6 +29,8 @@ pub enum Hold {
     Refused(Failure),
     /// This other call has its idempotency key.
     Taken(Uuid),
+    /// A transaction that is not over yet claims its idempotency key.
+    Claimed,
 }
 
 /// A settled call's ledger row as JSON text; None where it cannot be told yet, since the rates are locked.
@@ -50,16 +54,39 @@ pub enum Event {
     CallerGone { call: Uuid },
     /// An answer that its caller went without: to be kept for it.
     Undelivered { call: Uuid, principal: String, answer: Vec<u8> },
-    /// Say when nothing of this call waits to be written.
-    Written { call: Uuid, done: oneshot::Sender<()> },
+    /// Say when nothing of this call waits to be written, and it is not in the queue as this principal's.
+    Written { call: Uuid, principal: String, done: oneshot::Sender<()> },
     /// How the gateway is, and whether it can open these keys.
     Status { keys: Vec<StoredKey>, done: oneshot::Sender<Status> },
     /// What OpenRouter's record of a generation says.
     LookedUp { call: Uuid, found: LookUp },
     /// Look everything of unknown cost up now.
     SettleNow { done: Asked },
+    /// Look into the queue: somebody has changed it.
+    Wake,
+    /// How a call out of the queue has ended.
+    Queued { ended: Box<QueuedEnd>, done: oneshot::Sender<()> },
     /// Something to do with keys.
     Key(KeyEvent),
+}
+
+/// What the end of a call says of the pace that its model can be called at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// The provider took it, whatever came of it.
+    Taken,
+    /// It limits the rate of calls; how long it wants to be left alone.
+    Refused(Duration),
+    /// OpenRouter cannot be reached.
+    Unreachable,
+}
+
+/// How a call out of the queue has ended.
+pub enum QueuedEnd {
+    /// It reached OpenRouter.
+    Settled { settlement: Settlement, pace: Pace },
+    /// It was surely not billed, and may be made again.
+    Back { back: PutBack, pace: Pace },
 }
 
 /// A piece of work with keys. Their plaintext does not leave the gateway.

@@ -2,6 +2,7 @@
 //! callers left, and leaves when there is nothing to do.
 
 mod commit;
+mod queue;
 mod recover;
 mod settle;
 mod sweep;
@@ -15,9 +16,10 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use super::Left;
 use super::admission::Keyring;
 use super::batch::Batch;
-use super::events::{self, Event, Inbox};
+use super::events::{self, Event, Inbox, QueuedEnd};
 use super::journal::{self, Rules};
 use super::look_ups::LookUps;
 use super::server::{self, Shared};
@@ -64,6 +66,8 @@ pub struct Gateway {
     waiting: Vec<(Uuid, oneshot::Sender<()>)>,
     /// What is to be looked up at OpenRouter, and what has been found and is not written yet.
     look_ups: LookUps,
+    /// Calls out of the queue.
+    queue: queue::Lane,
     looked_up: Vec<(Uuid, LookUp)>,
     /// Calls on their way, as the last sweep saw them.
     on_their_way: i64,
@@ -114,6 +118,7 @@ impl Gateway {
             not_before: None,
             waiting: Vec::new(),
             look_ups: LookUps::default(),
+            queue: queue::Lane::new(),
             looked_up: Vec::new(),
             on_their_way: 0,
             unswept: true,
@@ -129,8 +134,9 @@ impl Gateway {
     }
 
     /// Works until it is time to leave, and leaves in order.
-    pub fn work(mut self) {
+    pub fn work(mut self) -> Left {
         let mut end_asked = false;
+        let mut wanted = false;
         loop {
             self.wait.wait(Interest::Readable, Some(self.until_next()));
             interrupts::check_in_worker();
@@ -140,14 +146,16 @@ impl Gateway {
             end_asked |= background::end_asked();
             self.take_events();
             self.commit();
+            self.queue_round(!end_asked);
             self.tell_waiting();
             if !self.looked_up.is_empty() {
                 self.look_up();
             }
             if Instant::now() >= self.next_tick {
                 self.next_tick = Instant::now() + TICK;
-                let wanted = self.sweep();
+                wanted = self.sweep();
                 self.look_up();
+                self.look_after_queue();
                 if end_asked || wanted || self.is_idle() {
                     break;
                 }
@@ -155,7 +163,12 @@ impl Gateway {
                 break;
             }
         }
-        self.leave();
+        // A database that somebody wants to drop or copy is left alone.
+        let is_enqueuing = self.shared.is_enqueuing();
+        match self.leave() {
+            has_jobs if !wanted && (has_jobs || is_enqueuing) => Left::WithWork,
+            _ => Left::InOrder,
+        }
     }
 
     fn until_next(&self) -> Duration {
@@ -166,11 +179,15 @@ impl Gateway {
         } else if let Some(since) = self.batch.oldest_generation() {
             until = until.min((since + commit::GENERATION_DELAY).saturating_duration_since(now));
         }
+        if let Some(next) = self.queue.next() {
+            until = until.min(next.saturating_duration_since(now));
+        }
         // Round up, so that a part of a millisecond is slept and not spun.
         until + Duration::from_millis(1)
     }
 
     fn take_events(&mut self) {
+        let mut asked = Vec::new();
         for event in self.inbox.take() {
             self.last_work = Instant::now();
             match event {
@@ -178,10 +195,20 @@ impl Gateway {
                 Event::Status { keys, done } => drop(done.send(self.status(&keys))),
                 Event::LookedUp { call, found } => self.looked_up.push((call, found)),
                 Event::SettleNow { done } => self.settle_now(done),
-                Event::Written { call, done } => self.waiting.push((call, done)),
+                Event::Written { call, principal, done } => asked.push((call, principal, done)),
+                Event::Wake => self.queue.wake(),
+                Event::Queued { ended, done } => {
+                    if let QueuedEnd::Settled { settlement, .. } = &*ended {
+                        // It holds the generation's id itself.
+                        self.batch.forget_generation(settlement.entry.id);
+                    }
+                    self.queue.add(ended, done, self.settings.queue_concurrency);
+                }
                 event => self.batch.add(event, &self.keyring),
             }
         }
+        let written = self.hold_waiting(asked);
+        self.waiting.extend(written);
     }
 
     fn tell_waiting(&mut self) {
@@ -218,6 +245,9 @@ impl Gateway {
             && self.on_their_way == 0
             && !self.unswept
             && self.is_written()
+            && self.queue.is_empty()
+            && !self.queue.has_jobs
+            && !self.shared.is_enqueuing()
             && self.shared.in_flight() == 0
     }
 
@@ -250,18 +280,19 @@ impl Gateway {
     }
 
     /// New callers find no socket and start the next gateway; those that are connected and wait for
-    /// nothing are told; calls in flight are finished, within bounds.
-    fn leave(mut self) {
+    /// nothing are told; calls in flight are finished, within bounds. True if calls are queued.
+    fn leave(mut self) -> bool {
         let _ = std::fs::remove_file(&self.socket);
         self.leaving.send_replace(true);
         let deadline = Instant::now() + DRAIN;
-        while (self.shared.connections() > 0 || !self.is_left_in_order())
+        while (self.shared.connections() > 0 || !self.queue.is_empty() || !self.is_left_in_order())
             && Instant::now() < deadline
         {
             self.wait.wait(Interest::Readable, Some(Duration::from_millis(5)));
             interrupts::check_in_worker();
             self.take_events();
             self.commit();
+            self.queue_round(false);
         }
         if self.shared.in_flight() > 0 {
             log!(
@@ -272,7 +303,10 @@ impl Gateway {
         for call in self.batch.unwritten().chain(self.stuck.unwritten()) {
             warning!("the hiems gateway leaves without having journalled {call}");
         }
-        self.sweep();
+        if !self.sweep() {
+            self.look_after_queue();
+        }
+        self.queue.has_jobs
     }
 }
 

@@ -24,14 +24,7 @@ pub async fn answer(shared: &Shared, request: Request, body: Vec<u8>) -> Reply {
             Ok(authorization) => key_check::run(shared, authorization).await,
             Err(failure) => Err(failure),
         },
-        Request::Submit(_)
-        | Request::Received
-        | Request::Defer { .. }
-        | Request::Status(_)
-        | Request::Await(_)
-        | Request::SettleNow => {
-            Err(Failure::new(FailureKind::Internal, "this is no request about keys"))
-        }
+        _ => Err(Failure::new(FailureKind::Internal, "this is no request about keys")),
     };
     result.unwrap_or_else(Reply::Refused)
 }

@@ -12,6 +12,7 @@ mod journal;
 mod key_check;
 mod key_requests;
 mod look_ups;
+mod queued;
 mod server;
 mod settlement;
 mod spill;
@@ -30,20 +31,49 @@ use crate::pg::{background, identity, interrupts, limits, session, signals, wait
 /// How long to wait for a leaving predecessor.
 const PREDECESSOR: Duration = Duration::from_secs(15);
 
+/// How a gateway has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// There is nothing for another to do before somebody asks for it.
+    InOrder,
+    /// Calls are queued: another is to go on.
+    WithWork,
+}
+
+/// How often a gateway may be started without coming as far as its database: that may be dropped.
+const STARTS: usize = 5;
+
+/// False where gateways of this database were started in vain for some times: then nobody starts it again
+/// by itself. To be asked before the connection to the database is made, which ends the process where it
+/// cannot.
+pub fn may_start(database: u32) -> bool {
+    let path = Files::starts(database);
+    let starts = std::fs::read(&path).map_or(0, |starts| starts.len());
+    if starts >= STARTS {
+        let _ = std::fs::remove_file(&path);
+        return false;
+    }
+    // Without the file it is only started again more often.
+    let _ = std::fs::write(&path, vec![b'.'; starts + 1]);
+    true
+}
+
 /// The gateway, from after its connection to the database until it leaves.
-pub fn run() {
+pub fn run() -> Left {
+    let _ = std::fs::remove_file(Files::starts(identity::database_oid()));
     pin_session();
     limits::raise_open_files();
     limits::forbid_core();
     let files = Files::of_database(identity::database_oid());
     let lock = match take_lock(&files) {
         Ok(Some(lock)) => lock,
-        Ok(None) => return,
+        Ok(None) => return Left::InOrder,
         Err(error) => {
             warning!("the hiems gateway cannot use the folder {}: {error}", files.folder.display());
-            return;
+            return Left::InOrder;
         }
     };
+    let mut left = Left::InOrder;
     // Signals of the runtime's threads would be lost to PostgreSQL's.
     let mask = signals::block_all();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -58,7 +88,7 @@ pub fn run() {
     match runtime {
         Ok(runtime) => match gateway::Gateway::start(&runtime, &files) {
             Ok(gateway) => {
-                gateway.work();
+                left = gateway.work();
                 // Replies were flushed; what is still open now belongs to calls given up.
                 runtime.shutdown_timeout(Duration::from_millis(200));
             }
@@ -68,6 +98,7 @@ pub fn run() {
     }
     drop(lock);
     debug1!("the hiems gateway has left");
+    left
 }
 
 /// ALTER DATABASE and ALTER ROLE reach background workers: none of it may weaken the journal, or

@@ -17,7 +17,7 @@ use super::events::Event;
 use super::key_requests;
 use crate::gateway::protocol::{self, HELLO, PREFIX, Reply, Request};
 
-use shared::Counted;
+use shared::{Counted, Enqueuing};
 pub use shared::{OpenCall, Shared};
 
 /// Listens at `path`. The name appears only once the socket can be connected to.
@@ -54,12 +54,14 @@ struct Connection {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     shared: Arc<Shared>,
+    /// Set while its transaction changes the queue.
+    enqueuing: Option<Enqueuing>,
 }
 
 impl Connection {
     fn new(stream: UnixStream, shared: Arc<Shared>) -> Connection {
         let (reader, writer) = stream.into_split();
-        Connection { reader, writer, shared }
+        Connection { reader, writer, shared, enqueuing: None }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -82,10 +84,10 @@ impl Connection {
                     let status = status.ok_or(ErrorKind::BrokenPipe)?;
                     self.reply(&Reply::Status(status), &[]).await?;
                 }
-                Request::Await(call) => {
+                Request::Await { call, principal } => {
                     let ended = async {
                         shared.until_ended(call).await;
-                        shared.outbox.ask(|done| Event::Written { call, done }).await
+                        shared.outbox.ask(|done| Event::Written { call, principal, done }).await
                     };
                     let reply = match self.unless_gone(ended).await? {
                         Some(ended) => ended.map(|()| Reply::Ended).ok_or(ErrorKind::BrokenPipe)?,
@@ -103,6 +105,11 @@ impl Connection {
                     };
                     self.reply(&reply, &[]).await?;
                 }
+                Request::Enqueued => {
+                    self.enqueuing.get_or_insert_with(|| Enqueuing::new(&shared));
+                    self.reply(&Reply::Staying, &[]).await?;
+                }
+                Request::Wake => self.enqueuing = None,
                 Request::Received => return Err(ErrorKind::InvalidData.into()),
                 about_keys => {
                     let reply = tokio::select! {

@@ -1,9 +1,11 @@
 //! How a call ended, as the journal, the ledger and the caller see it.
 
 use bytes::Bytes;
+use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
+use crate::contents;
 use crate::ledger::{CostSource, Entry};
 use crate::openrouter::answer::{Answer, HttpAnswer, Outcome, read};
 use crate::openrouter::client::HttpError;
@@ -94,6 +96,25 @@ impl Settlement {
             again: None,
             content: Content::default(),
         }
+    }
+
+    /// True where it was surely not billed.
+    pub fn is_unbilled(&self) -> bool {
+        self.state == State::Failed && self.entry.cost_source == CostSource::NotBilled
+    }
+
+    /// Keeps what went over the wire: the answer where somebody may ask for it and `answers`, all of it
+    /// where `log`.
+    pub fn keep_content(&self, answers: bool, log: bool) -> SpiResult<()> {
+        let (id, principal) = (self.entry.id, &self.entry.principal);
+        let Content { request, answer, is_wanted, .. } = &self.content;
+        if answers && *is_wanted && !answer.is_empty() {
+            contents::keep(id, principal, answer.clone())?;
+        }
+        if log && !request.is_empty() {
+            contents::log(id, principal, request, answer)?;
+        }
+        Ok(())
     }
 
     /// True where the caller gets an answer that was changed to fit `jsonb`.

@@ -168,7 +168,11 @@ impl<'c> Database<'c> {
         wait_until("every call is booked", Duration::from_secs(30), || {
             self.fake.in_flight() == 0
                 && admin
-                    .query_one("SELECT NOT EXISTS (SELECT FROM hiems_private.calls)", &[])
+                    .query_one(
+                        "SELECT NOT EXISTS (SELECT FROM hiems_private.calls)
+                            AND NOT EXISTS (SELECT FROM hiems_private.queue WHERE state = 'queued')",
+                        &[],
+                    )
                     .is_ok_and(|row| row.get(0))
         });
     }

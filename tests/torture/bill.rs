@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hiems_tests::Generation;
 
+use crate::form::Form;
 use crate::outage::{self, Outage};
 use crate::rows::{self, Row};
 use crate::world::{Expected, Made, World};
@@ -62,6 +63,8 @@ const ORPHANS: &str = "
     SELECT l.id::text FROM hiems.ai_usage_logs AS l
     WHERE l.adjusts IS NOT NULL
       AND NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS of WHERE of.id = l.adjusts)";
+const GIVEN_UP: &str = "
+    SELECT entry ->> 'user_id' FROM hiems_private.queue WHERE state = 'failed'";
 const NUMERIC: &str = "
     SELECT trim_scale(token::numeric)::text
     FROM unnest($1::text[]) WITH ORDINALITY AS t (token, place) ORDER BY place";
@@ -90,6 +93,7 @@ pub fn compare(world: &World) -> Compared {
         .collect();
     let made = world.made.lock().expect("the calls");
     let mut seen = BTreeSet::new();
+    let booked: BTreeSet<String> = rows.keys().cloned().collect();
     for (generation, amount) in generations.iter().zip(amounts) {
         let label = generation.user.clone().unwrap_or_default();
         if !generation.billed {
@@ -114,6 +118,14 @@ pub fn compare(world: &World) -> Compared {
         }
         if of_label.len() > 1 {
             compared.differs(Kind::Twice, format!("{label}: {} rows", of_label.len()));
+        }
+    }
+    let given_up: BTreeSet<String> =
+        admin.query(GIVEN_UP, &[]).expect("the queue").iter().map(|row| row.get(0)).collect();
+    for (label, made) in made.iter() {
+        let is_due = made.form == Form::Queued && made.expected == Expected::Committed;
+        if is_due && !booked.contains(label) && !given_up.contains(label) {
+            compared.differs(Kind::NotBooked, format!("{label}: enqueued, and never made"));
         }
     }
     for row in admin.query(ORPHANS, &[]).expect("the ledger") {
@@ -201,6 +213,11 @@ impl Compared {
         };
         let is_committed = row.outcome == "committed";
         let fits = match made.expected {
+            // Its caller did not wait for it.
+            Expected::Committed if made.form == Form::Queued => {
+                matches!(row.outcome.as_str(), "committed" | "failed" | "unknown")
+            }
+            Expected::NotCommitted if made.form == Form::Queued => false,
             Expected::Committed => is_committed,
             Expected::NotCommitted => !is_committed,
             Expected::Any => true,

@@ -6,7 +6,7 @@ use postgres::Client;
 use serde_json::json;
 
 use crate::awaited::wait_for_answer;
-use crate::form::Call;
+use crate::form::{Call, Form};
 use crate::plan::Planned;
 use crate::world::World;
 
@@ -38,7 +38,7 @@ pub fn run(world: &World, session: usize) {
     }
 }
 
-/// True if it reached the fake: what was refused before it was sent is to be made again, under another label.
+/// True if it reached the fake, or will: what was refused before it was sent is to be made again, under another label.
 fn make(world: &World, client: &mut Client, mut planned: Planned, tries: usize) -> bool {
     if tries > 0 {
         planned.label = format!("{}.{tries}", planned.label);
@@ -51,13 +51,15 @@ fn make(world: &World, client: &mut Client, mut planned: Planned, tries: usize) 
     for label in &labels {
         world.note(label, &planned);
     }
+    let is_queued = planned.form == Form::Queued;
     let call = Call { form: planned.form, label: planned.label, metadata };
     let ending = planned.ending;
     // What is refused, and what breaks, is what a run is for: the comparison judges it.
     let ended = ending.carry_out(world, client, &call);
+    let is_enqueued = is_queued && ended.is_ok();
     let received = labels.iter().any(|label| world.server.fake.has_received(label));
     match ended {
-        Ok(()) if received => world.endings.add(&format!("{ending:?}")),
+        Ok(()) if received || is_queued => world.endings.add(&format!("{ending:?}")),
         Ok(()) => {}
         Err(error) => {
             let code = error.code().map_or("lost", |code| code.code());
@@ -67,5 +69,5 @@ fn make(world: &World, client: &mut Client, mut planned: Planned, tries: usize) 
             wait_for_answer(world, client, &error);
         }
     }
-    received
+    received || is_enqueued
 }

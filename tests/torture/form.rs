@@ -10,10 +10,12 @@ pub enum Form {
     /// Twice under one idempotency key: the second is the first one's answer.
     Keyed,
     Complete,
+    /// Enqueued: it is made, whatever happens, if the transaction commits.
+    Queued,
 }
 
 /// All of them.
-pub const FORMS: &[Form] = &[Form::SubmitPrompt, Form::Keyed, Form::Complete];
+pub const FORMS: &[Form] = &[Form::SubmitPrompt, Form::Keyed, Form::Complete, Form::Queued];
 
 const MODELS: [&str; 3] =
     ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4.5", "meta-llama/llama-3.3-70b-instruct:free"];
@@ -43,14 +45,14 @@ impl Call {
         let model = quote(MODELS[place % MODELS.len()]);
         let question = format!("torture {}", self.label);
         match self.form {
-            Form::SubmitPrompt | Form::Keyed => {
+            Form::SubmitPrompt | Form::Keyed | Form::Queued => {
                 let mut options = json!({ "metadata": self.metadata });
                 if self.metadata.contains_key("fake_tool_cost") {
                     options["plugins"] = json!([{ "id": "web" }]);
                 }
-                let submit = |key: &str| {
+                let call = |function: &str, key: &str| {
                     format!(
-                        "hiems.submit_prompt({model}, {}::jsonb, \"user\" => {label}, \
+                        "hiems.{function}({model}, {}::jsonb, \"user\" => {label}, \
                          use_case => 'torture', options => {}::jsonb{key})",
                         quote(&user_message(&question)),
                         quote(&options.to_string())
@@ -58,10 +60,12 @@ impl Call {
                 };
                 match self.form {
                     Form::Keyed => {
-                        let keyed = submit(&format!(", idempotency_key => {label}"));
+                        let key = format!(", idempotency_key => {label}");
+                        let keyed = call("submit_prompt", &key);
                         format!("({keyed} || {keyed})")
                     }
-                    _ => submit(""),
+                    Form::Queued => call("enqueue_prompt", ", max_attempts => 5"),
+                    _ => call("submit_prompt", ""),
                 }
             }
             Form::Complete => format!(

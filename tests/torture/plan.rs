@@ -88,6 +88,9 @@ impl Plan {
         let deck: Vec<usize> = (0..table.len() * 8 / 5).collect();
         let upstream = table.get(dealt(self.seed ^ 0xA, place, &deck)).copied();
         let form = *random.pick(FORMS);
+        // Nobody waits for what is enqueued: there is nothing to break off.
+        let ending =
+            if form == Form::Queued && ending.needs_time() { Ending::Commit } else { ending };
         let needs_options = upstream.is_some() || ending.needs_time();
         Planned {
             label: format!("s{session}-{turn}"),

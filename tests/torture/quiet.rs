@@ -10,6 +10,7 @@ use crate::world::{Expected, World};
 /// What may be left nowhere: what, and how many there are.
 const LEFT: &[(&str, &str)] = &[
     ("calls on their way", "SELECT count(*) FROM hiems_private.calls"),
+    ("calls in the queue", "SELECT count(*) FROM hiems_private.queue WHERE state <> 'failed'"),
     ("prepared transactions", "SELECT count(*) FROM pg_prepared_xacts"),
     (
         "files of calls that the journal did not take",

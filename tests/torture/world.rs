@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use postgres::Client;
 
 use crate::fault::Counts;
+use crate::form::Form;
 use crate::outage::Outages;
 use crate::plan::{Plan, Planned};
 use crate::prepared::Prepared;
@@ -16,7 +17,8 @@ use crate::server::{APP, Server};
 /// What a caller knows of the outcome of a call that it made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// It had the answer, and its transaction's commit was confirmed.
+    /// It had the answer (or the call's id, where it was enqueued), and its transaction's commit was
+    /// confirmed.
     Committed,
     /// Its transaction did not commit.
     NotCommitted,
@@ -26,6 +28,7 @@ pub enum Expected {
 
 /// A call that was made.
 pub struct Made {
+    pub form: Form,
     pub upstream: &'static str,
     pub leaves_open: bool,
     pub expected: Expected,
@@ -68,6 +71,7 @@ impl World {
     /// Notes a call that is about to be made under this label.
     pub fn note(&self, label: &str, planned: &Planned) {
         let made = Made {
+            form: planned.form,
             upstream: planned.upstream.name,
             leaves_open: planned.upstream.leaves_open,
             expected: Expected::Any,

@@ -49,6 +49,7 @@ fn a_database_that_is_well_says_so() {
             "openrouter ok",
             "pending_spend ok",
             "preload ok",
+            "queue ok",
             "settings ok",
             "unsettled_calls ok",
             "versions ok",
@@ -72,7 +73,7 @@ fn it_is_for_admins() {
         assert_eq!(read.sqlstate(), "42501", "{level}");
     }
     let role = database.role_with("admin");
-    assert_eq!(health(&mut database.connect(&role)).len(), 12);
+    assert_eq!(health(&mut database.connect(&role)).len(), 13);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The SQL of README.md works as it stands there, from top to bottom.
+//! The SQL of README.md, and of the pages that it leads to, works as it stands there, from top to bottom.
 
 use hiems_tests::{Database, ResultExt};
 
@@ -24,7 +24,9 @@ fn the_sql_of_the_readme_runs() {
     let mut client = database.admin();
     // The first two statements are the taste on the first screen: they need what comes further down.
     let (taste, rest) = blocks.split_first().expect("blocks");
-    for block in rest.iter().chain([taste]) {
+    let keys = self::blocks(include_str!("../../docs/keys.md"));
+    assert!(keys.len() >= 2, "only {} blocks of SQL about keys", keys.len());
+    for block in rest.iter().chain(&keys).chain([taste]) {
         let statements = statements(&block.sql);
         assert!(!statements.is_empty(), "line {}: no statement", block.line);
         for (i, statement) in statements.iter().enumerate() {

@@ -6,11 +6,9 @@ use uuid::Uuid;
 use super::{Batch, Conditions};
 use crate::gateway::protocol::Submit;
 use crate::idempotency::{self, Idempotency, Taken};
-use crate::ledger::CostSource;
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::worker::events::Hold;
 use crate::worker::journal::Intent;
-use crate::worker::settlement::State;
 
 /// Takes the keys of calls that are about to be sent.
 pub(super) fn take_keys(intents: &[Intent]) -> SpiResult<()> {
@@ -34,7 +32,7 @@ impl Batch {
     ) -> SpiResult<Option<Hold>> {
         let retention = conditions.answer_retention;
         if retention.is_zero() {
-            return Ok(Some(Hold::Refused(no_retention())));
+            return Ok(Some(Hold::Refused(idempotency::no_retention())));
         }
         if !conditions.is_recovered {
             return Ok(Some(Hold::Refused(locked("hiems_private.calls"))));
@@ -54,35 +52,26 @@ impl Batch {
             None if !idempotency::try_lock() => {
                 return Ok(Some(Hold::Refused(locked("hiems_private.idempotency_keys"))));
             }
+            None if !idempotency::is_free_to_claim(principal, &wanted.key) => {
+                return Ok(Some(Hold::Claimed));
+            }
             None => idempotency::find(principal, &wanted.key, retention)?,
         };
         Ok(taken.map(|taken| match taken.digest == wanted.digest {
             true => Hold::Taken(taken.call),
-            false => Hold::Refused(other_content(taken.call)),
+            false => Hold::Refused(idempotency::other_content(taken.call)),
         }))
     }
 
     /// The calls that were surely not billed: their keys are free again.
     pub(super) fn unbilled(&self) -> Vec<Uuid> {
-        let failed =
-            self.settlements.iter().map(|ending| &ending.settlement).filter(|settlement| {
-                settlement.state == State::Failed
-                    && settlement.entry.cost_source == CostSource::NotBilled
-            });
+        let failed = self
+            .settlements
+            .iter()
+            .map(|e| &e.settlement)
+            .filter(|settlement| settlement.is_unbilled());
         failed.map(|settlement| settlement.entry.id).chain(self.unsent()).collect()
     }
-}
-
-fn other_content(call: Uuid) -> Failure {
-    Failure::new(FailureKind::InvalidRequest, "the idempotency_key was used for another request")
-        .detail(format!("call {call} has the same key, and another content"))
-        .hint("Take a new key for a new request.")
-}
-
-fn no_retention() -> Failure {
-    Failure::new(FailureKind::InvalidRequest, "idempotency_key cannot be used here")
-        .detail("no answer is kept that could be given a second time")
-        .hint("A superuser sets hiems.answer_retention to more than 0.")
 }
 
 fn locked(table: &str) -> Failure {

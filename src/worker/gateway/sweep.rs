@@ -10,6 +10,7 @@ use crate::contents;
 use crate::idempotency;
 use crate::ledger::{self, Swept};
 use crate::pg::{lock, session, xact};
+use crate::queue;
 use crate::settings::SwitchOff;
 use crate::worker::journal::{self, ToLookUp};
 
@@ -105,6 +106,9 @@ impl Gateway {
             if contents::try_lock() && idempotency::try_lock() && journal::try_lock() {
                 contents::purge(answers, logs)?;
                 idempotency::purge(answers)?;
+            }
+            if queue::try_lock() {
+                queue::purge(answers)?;
             }
             Ok(())
         });

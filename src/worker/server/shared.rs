@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::openrouter::client::OpenRouter;
-use crate::worker::events::Outbox;
+use crate::worker::events::{Event, Outbox};
 
 type Open = HashMap<Uuid, Vec<oneshot::Sender<()>>>;
 
@@ -21,6 +21,8 @@ pub struct Shared {
     /// each.
     open: Mutex<HashMap<Uuid, Vec<oneshot::Sender<()>>>>,
     connections: AtomicUsize,
+    /// Connections whose transactions change the queue.
+    enqueuing: AtomicUsize,
     /// OpenRouter's clock less this one's, in seconds, at the last answer.
     clock_skew: AtomicI64,
     /// How the last attempt to reach it went.
@@ -44,6 +46,7 @@ impl Shared {
             openrouter: RwLock::new(openrouter),
             open: Mutex::default(),
             connections: AtomicUsize::new(0),
+            enqueuing: AtomicUsize::new(0),
         }
     }
 
@@ -91,6 +94,11 @@ impl Shared {
     /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Acquire)
+    }
+
+    /// True while a transaction changes the queue.
+    pub fn is_enqueuing(&self) -> bool {
+        self.enqueuing.load(Ordering::Acquire) > 0
     }
 
     /// Takes note of OpenRouter's clock.
@@ -158,5 +166,22 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A transaction that changes the queue: the gateway stays for it, and looks into the queue at its end.
+pub struct Enqueuing(Arc<Shared>);
+
+impl Enqueuing {
+    pub fn new(shared: &Arc<Shared>) -> Enqueuing {
+        shared.enqueuing.fetch_add(1, Ordering::AcqRel);
+        Enqueuing(Arc::clone(shared))
+    }
+}
+
+impl Drop for Enqueuing {
+    fn drop(&mut self) {
+        self.0.enqueuing.fetch_sub(1, Ordering::AcqRel);
+        self.0.outbox.send(Event::Wake);
     }
 }

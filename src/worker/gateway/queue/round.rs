@@ -1,0 +1,261 @@
+//! One round: what has ended is committed, and the next calls are taken out and journalled as about to be
+//! sent, in one transaction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgrx::warning;
+use reqwest::header::HeaderValue;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{FAILURE_DELAY, Gateway, LOCK_DELAY};
+use crate::contents;
+use crate::idempotency;
+use crate::notify;
+use crate::openrouter::failure::Failure;
+use crate::pg::xact::{self, Aborted};
+use crate::queue::{self, Job, PutBack, Room};
+use crate::rates;
+use crate::settings::SwitchOff;
+use crate::worker::events::QueuedEnd;
+use crate::worker::journal::{self, Intent, ToLookUp};
+use crate::worker::queued;
+use crate::worker::server::OpenCall;
+use crate::worker::settlement::Settlement;
+
+/// How long a call is left alone for which there is no key.
+const WITHOUT_KEY: Duration = Duration::from_secs(30);
+/// How many calls are taken out at once: each holds its request in memory.
+const MOST_AT_ONCE: usize = 500;
+
+/// What a round has come to, once it is committed.
+#[derive(Default)]
+struct Done {
+    has_taken: bool,
+    go: Vec<(Job, HeaderValue)>,
+    /// True if there may be more that are ready.
+    is_full: bool,
+    next_due: Option<Duration>,
+    to_look_up: Vec<ToLookUp>,
+}
+
+/// What may be taken out in a round.
+struct Take {
+    rooms: Vec<Room>,
+    of_a_model: usize,
+    total: usize,
+}
+
+type Asked = (Box<QueuedEnd>, oneshot::Sender<()>);
+
+impl Gateway {
+    /// Commits what has ended, and takes out the next calls if `may_take`.
+    pub(in super::super) fn queue_round(&mut self, may_take: bool) {
+        let now = Instant::now();
+        if self.queue.not_before.is_some_and(|not_before| now < not_before) {
+            return;
+        }
+        if self.queue.not_before.take().is_some() {
+            let stuck = std::mem::take(&mut self.queue.stuck);
+            self.queue.ended.extend(stuck);
+            self.queue.may_have_more = true;
+        }
+        if self.queue.next().is_some_and(|next| next <= now) {
+            self.queue.may_have_more = true;
+        }
+        let may_take = may_take && self.queue.has_jobs && self.queue.may_have_more;
+        let take = may_take.then(|| self.take(now)).flatten();
+        // Else it is asked again once a call has ended, or at the next tick.
+        self.queue.may_have_more = false;
+        if may_take && take.is_none() {
+            self.queue.next_due = None;
+        }
+        if self.queue.ended.is_empty() && take.is_none() {
+            return;
+        }
+        let ended = std::mem::take(&mut self.queue.ended);
+        self.unswept = true;
+        match self.commit_round(&ended, take) {
+            Ok(done) => self.end_round(ended, done, now),
+            Err(aborted) if aborted.lock_not_available => {
+                self.queue.ended = ended;
+                self.queue.not_before = Some(now + LOCK_DELAY);
+            }
+            Err(aborted) => {
+                warning!("the hiems gateway cannot work on its queue: {}", aborted.message);
+                self.queue.not_before = Some(now + FAILURE_DELAY);
+                self.commit_one_by_one(ended, now);
+            }
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Take> {
+        let of_a_model = self.settings.queue_concurrency;
+        // A tenth is left to calls that somebody waits for.
+        let most = self.settings.max_in_flight - self.settings.max_in_flight / 10;
+        let total = most.saturating_sub(self.shared.in_flight()).min(MOST_AT_ONCE);
+        if total == 0 || of_a_model == 0 || self.queue.paces.is_held(now) {
+            return None;
+        }
+        let rooms = self.queue.paces.rooms(of_a_model, now);
+        Some(Take { rooms, of_a_model, total })
+    }
+
+    fn commit_one_by_one(&mut self, ended: Vec<Asked>, now: Instant) {
+        for one in ended {
+            let one = [one];
+            let committed = self.commit_round(&one, None);
+            let [one] = one;
+            match committed {
+                Ok(done) => self.end_round(vec![one], done, now),
+                Err(aborted) => {
+                    if !aborted.lock_not_available {
+                        warning!("hiems call {}: {}", call_of(&one.0), aborted.message);
+                    }
+                    self.queue.stuck.push(one);
+                }
+            }
+        }
+    }
+
+    fn commit_round(&mut self, ended: &[Asked], take: Option<Take>) -> Result<Done, Aborted> {
+        self.recover()?;
+        let rules = self.rules();
+        let (system, retention) = (self.system_identifier, self.settings.answer_retention);
+        let (log_content, notifies) = (self.settings.log_content, self.settings.notifies);
+        let without_intents = self.settings.switch_off == SwitchOff::Intent;
+        let keyring = &mut self.keyring;
+        let mut done = Done::default();
+        xact::transaction(|| {
+            let content = ended.is_empty() || (rates::try_lock() && contents::try_lock());
+            if !(journal::try_lock() && queue::try_lock() && content) {
+                return Err(Aborted::by_lock());
+            }
+            let settled: Vec<&Settlement> = ended.iter().filter_map(|(e, _)| settled(e)).collect();
+            let rows: Vec<_> = settled.iter().map(|s| (s.state, &s.entry)).collect();
+            for settled in journal::settle(&rows, &rules)? {
+                done.to_look_up.extend(settled.to_look_up);
+            }
+            for settlement in &settled {
+                settlement.keep_content(!retention.is_zero(), log_content)?;
+            }
+            let unbilled = settled.iter().filter(|s| s.is_unbilled()).map(|s| s.entry.id);
+            idempotency::release(&unbilled.collect::<Vec<_>>())?;
+            let back: Vec<&PutBack> = ended.iter().filter_map(|(e, _)| put_back(e)).collect();
+            let ids: Vec<Uuid> = back.iter().map(|back| back.job.call()).collect();
+            journal::forget(&ids)?;
+            queue::put_back(&back)?;
+            if notifies {
+                let over = back.iter().filter(|back| back.wait.is_none()).map(|b| b.job.call());
+                let told: Vec<Uuid> = settled.iter().map(|s| s.entry.id).chain(over).collect();
+                notify::calls_ended(&told)?;
+            }
+            let Some(take) = take else { return Ok(()) };
+            done.has_taken = true;
+            let promoted = queue::promote()?;
+            let of_a_model = i64::try_from(take.of_a_model).unwrap_or(i64::MAX);
+            let total = i64::try_from(take.total).unwrap_or(i64::MAX);
+            let picked = queue::pick(&take.rooms, of_a_model, total)?;
+            done.is_full = !picked.is_empty() || promoted > 0;
+            done.next_due = queue::until_next()?;
+            let created_at =
+                chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+            let mut keys: HashMap<String, Result<HeaderValue, Failure>> = HashMap::new();
+            let mut without_key = Vec::new();
+            let mut not_ours = Vec::new();
+            for picked in picked {
+                let Ok(mut job) = picked.map_err(|call| not_ours.push(call)) else { continue };
+                let name = &job.entry.key_name;
+                if !keys.contains_key(name) {
+                    keys.insert(name.clone(), keyring.authorization(name)?);
+                }
+                match &keys[name] {
+                    Ok(authorization) => {
+                        job.entry.created_at = Some(created_at.clone());
+                        job.entry.attempts += 1;
+                        done.go.push((job, authorization.clone()));
+                    }
+                    Err(failure) => without_key.push((job.call(), failure.clone())),
+                }
+            }
+            queue::pause(&not_ours)?;
+            queue::put_off(&without_key, WITHOUT_KEY)?;
+            let intents: Vec<Intent> =
+                done.go.iter().map(|(job, _)| intent(job, &created_at)).collect();
+            if !without_intents {
+                journal::insert(&intents.iter().collect::<Vec<_>>(), system)?;
+            }
+            let taken: Vec<Uuid> = intents.iter().map(|intent| intent.id).collect();
+            queue::take(&taken)?;
+            Ok(())
+        })?;
+        Ok(done)
+    }
+
+    /// Tells, paces and sends, once it is committed.
+    fn end_round(&mut self, ended: Vec<Asked>, done: Done, now: Instant) {
+        let lane = &mut self.queue;
+        if done.has_taken {
+            lane.next_due = done.next_due.map(|next| now + next);
+            lane.may_have_more = done.is_full;
+        }
+        for (ended, told) in ended {
+            let call = call_of(&ended);
+            lane.in_flight.remove(&call);
+            if let QueuedEnd::Back { back: PutBack { wait: Some(wait), .. }, .. } = &*ended {
+                let due = now.checked_add(*wait);
+                lane.next_due = [lane.next_due, due].into_iter().flatten().min();
+                lane.has_jobs = true;
+            } else {
+                lane.tell(&call);
+            }
+            // The task lives until its runtime goes.
+            let _ = told.send(());
+        }
+        for wanted in done.to_look_up {
+            self.look_ups.add(wanted);
+        }
+        for (job, authorization) in done.go {
+            let call = job.call();
+            self.queue.in_flight.insert(call, job.entry.principal.clone());
+            self.queue.paces.started(job.model());
+            let open = OpenCall::new(&self.shared, call);
+            let shared = Arc::clone(&self.shared);
+            self.runtime.spawn(queued::run(open, shared, job, authorization));
+        }
+    }
+}
+
+fn intent(job: &Job, created_at: &str) -> Intent {
+    Intent {
+        id: job.call(),
+        caller_xid: None,
+        principal: job.entry.principal.clone(),
+        created_at: created_at.to_owned(),
+        entry: job.entry.clone(),
+        idempotency: None,
+    }
+}
+
+fn settled(ended: &QueuedEnd) -> Option<&Settlement> {
+    match ended {
+        QueuedEnd::Settled { settlement, .. } => Some(settlement),
+        QueuedEnd::Back { .. } => None,
+    }
+}
+
+fn put_back(ended: &QueuedEnd) -> Option<&PutBack> {
+    match ended {
+        QueuedEnd::Settled { .. } => None,
+        QueuedEnd::Back { back, .. } => Some(back),
+    }
+}
+
+fn call_of(ended: &QueuedEnd) -> Uuid {
+    match ended {
+        QueuedEnd::Settled { settlement, .. } => settlement.entry.id,
+        QueuedEnd::Back { back, .. } => back.job.call(),
+    }
+}

@@ -1,0 +1,82 @@
+//! One call out of the queue on tokio's side: sent once. What was surely not billed goes back into the queue
+//! with a wait; a wait here would be lost with the gateway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+
+use super::call::{self, Once};
+use super::events::{Event, Pace, QueuedEnd};
+use super::server::{OpenCall, Shared};
+use super::settlement::Settlement;
+use crate::openrouter::failure::{Failure, FailureKind};
+use crate::openrouter::retry::Again;
+use crate::queue::{Job, PutBack};
+
+/// Makes a call whose intent is durable, and has its end committed; even if its task panics.
+pub async fn run(open: OpenCall, shared: Arc<Shared>, job: Job, authorization: HeaderValue) {
+    let entry = job.entry.clone();
+    let task = tokio::spawn(send(Arc::clone(&shared), job, authorization));
+    let ended = task.await.unwrap_or_else(|_| {
+        let failure = Failure::new(FailureKind::Internal, "the gateway failed during the call");
+        let settlement = Settlement::lost(entry, "internal", failure);
+        QueuedEnd::Settled { settlement, pace: Pace::Taken }
+    });
+    let ended = Box::new(ended);
+    // It waits for the commit: until then it is open, so that nobody takes it for written.
+    shared.outbox.ask(|done| Event::Queued { ended, done }).await;
+    drop(open);
+}
+
+async fn send(shared: Arc<Shared>, job: Job, authorization: HeaderValue) -> QueuedEnd {
+    let at_once = Again { after: None };
+    let openrouter = match shared.openrouter() {
+        Ok(openrouter) => openrouter,
+        Err(reason) => {
+            let failure =
+                Failure::new(FailureKind::Unavailable, "the gateway's settings are wrong");
+            return back(job, failure.detail(reason), at_once, Pace::Unreachable);
+        }
+    };
+    let once = Once {
+        entry: job.entry.clone(),
+        body: job.body.clone().into(),
+        authorization,
+        charges_beyond_tokens: job.charges_beyond_tokens,
+    };
+    match call::once(&shared, &openrouter, once).await {
+        Ok(settlement) => {
+            let pace = match settlement.again {
+                Some(again) => Pace::Refused(again.after.unwrap_or(FIRST_WAIT)),
+                None => Pace::Taken,
+            };
+            match (settlement.again, &settlement.result) {
+                (Some(again), Err(failure)) if job.entry.attempts < job.max_attempts => {
+                    back(job, failure.clone(), again, pace)
+                }
+                _ => QueuedEnd::Settled { settlement, pace },
+            }
+        }
+        Err(what) => back(job, call::unreachable(what), at_once, Pace::Unreachable),
+    }
+}
+
+fn back(job: Job, failure: Failure, again: Again, pace: Pace) -> QueuedEnd {
+    let attempts = u32::try_from(job.entry.attempts).unwrap_or(u32::MAX);
+    let wait = (job.entry.attempts < job.max_attempts).then(|| wait(again, attempts));
+    QueuedEnd::Back { back: PutBack { job, wait, failure }, pace }
+}
+
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// What the provider asks for, else doubling from a second to ten minutes; up to a quarter more, so that
+/// those that were refused together do not come back together.
+fn wait(again: Again, attempts: u32) -> Duration {
+    let wait = again.after.unwrap_or_else(|| {
+        let doubled = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+        FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT)
+    });
+    wait.saturating_add(wait.min(LONGEST_WAIT).mul_f64(fastrand::f64() / 4.0))
+}
