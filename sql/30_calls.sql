@@ -9,7 +9,7 @@ CREATE TABLE hiems_private.calls (
     settled_at        timestamptz,
     -- The caller's top-level transaction and the cluster it ran in: the row is booked by the
     -- sweep once that transaction is over and has left no ledger row. NULL: it is made for no
-    -- transaction, and the sweep books it once it has ended.
+    -- transaction, and is booked in the commit that settles it, or by the sweep.
     caller_xid        xid8,
     system_identifier bigint NOT NULL,
     -- True once the caller was cancelled or died before it had read the answer.

@@ -1,7 +1,7 @@
 -- Closed by default: nothing to PUBLIC. hiems.grant_access() opens what a level needs.
 REVOKE ALL ON SCHEMA hiems, hiems_private FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA hiems, hiems_private FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA hiems, hiems_private FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA hiems, hiems_private FROM PUBLIC;
 
 -- What \df+ says of the functions. PTnnn is HTTP status nnn in PostgREST.
 COMMENT ON FUNCTION hiems.submit_prompt(text, jsonb, text, text, text, jsonb, jsonb, text) IS
@@ -14,6 +14,11 @@ options: every other field of the request, such as {"temperature": 0.2, "max_com
 idempotency_key: a text of your own (at most 512 octets) for a call that must not be made twice; it is the caller''s own. A second call with the same key and the same request waits for the first, and gets its answer, with {"hiems": {"replayed": true, "call": id}} in it; nothing is sent, nothing is booked. It holds for hiems.answer_retention, also across a crash. A call that failed and was surely not billed sets its key free; one of unknown outcome does not: the second call raises PT502.
 Errors: 22023 bad argument, refused by OpenRouter (400), or another request under the same idempotency_key; 42501 no level caller, another''s "user", or in an index or materialized view; 25006 read-only transaction; 0A000 standby, parallel query, or not READ COMMITTED in a token''s session; 55000 a trigger of somebody else''s on the ledger, or the answer of the same idempotency_key is not kept any more; 57014 cancelled; PT402 credits, PT403 not allowed, PT404 not found, PT408 no answer in time, PT413 too large (hiems.max_request_bytes), PT422 cannot be processed, PT429 too many, or hiems.max_in_flight is reached (seconds to wait in DETAIL), PT502 OpenRouter or the provider failed, or the outcome is not known, PT503 no key, key refused, or nothing available, no free worker slot, or no room for the journal; XX000 a defect. A 429 or 503 that came before anything was billed is tried again first (hiems.max_attempts). After sending, DETAIL names the call''s id, also where PostgreSQL itself ends the call (57014 cancelled or timed out, 57P01 terminated): the call is finished, and hiems.await_prompt(id) gives its answer.
 Source: OpenRouter, API reference, Chat completions; Errors and debugging.';
+
+COMMENT ON PROCEDURE hiems.submit_prompt_detached(text, jsonb, text, text, text, jsonb, jsonb, text, jsonb) IS
+'As hiems.submit_prompt(), for long calls: commits the caller''s transaction first, and holds neither a snapshot nor a transaction id while it waits, so that VACUUM and others are not held up. answer: OpenRouter''s body; NULL is given for it, or, in PL/pgSQL, a variable (answer => v). The other arguments are those of hiems.submit_prompt(). What the transaction did so far is committed even if the call fails; settings made by SET LOCAL end.
+The gateway books the call with its settlement: the row is there when CALL returns (''committed'' with the answer, ''failed'' with an error, ''cancelled'' where the caller had gone by then), or, where a table is locked or the cost is not known yet, some time after; a ROLLBACK afterwards changes nothing. NOTIFY goes by the gateway''s hiems.notify.
+Errors: 25001 in a transaction block, a function, an EXCEPTION block, or a procedure with a SET clause or SECURITY DEFINER: nothing was committed or sent; else as hiems.submit_prompt(). After a cancel, a timeout or the end of the session hiems.await_prompt(id) gives the answer; DETAIL names the id. PostgREST calls no procedures.';
 
 COMMENT ON FUNCTION hiems.complete(text, text, text, text) IS
 'Asks a model one question and returns the text of its answer; NULL where the answer has none (a tool call). prompt: the question; model, "user", use_case: as in hiems.submit_prompt(). Books, and raises, as that does; a NULL prompt is 22023.';

@@ -170,7 +170,7 @@ pub fn revoke(grantee: &str, level: Option<Level>) -> Result<bool, Error> {
     let exists = spi::read(ROLE_EXISTS, &[grantee.into()], |row| row.get::<bool>(1))?;
     if exists.into_iter().flatten().any(|exists| exists) {
         let role = pgrx::spi::quote_identifier(grantee);
-        for object in ["ALL FUNCTIONS", "ALL TABLES"] {
+        for object in ["ALL ROUTINES", "ALL TABLES"] {
             spi::run_utility(&format!("REVOKE ALL ON {object} IN SCHEMA hiems FROM {role}"))?;
         }
         spi::run_utility(&format!("REVOKE ALL ON {BENEATH_VIEWS} FROM {role}"))?;
@@ -189,7 +189,7 @@ pub fn revoke(grantee: &str, level: Option<Level>) -> Result<bool, Error> {
 fn grant_privileges(role: &str) -> Result<(), Error> {
     let role = pgrx::spi::quote_identifier(role);
     spi::run_utility(&format!("GRANT USAGE ON SCHEMA hiems TO {role}"))?;
-    spi::run_utility(&format!("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA hiems TO {role}"))?;
+    spi::run_utility(&format!("GRANT EXECUTE ON ALL ROUTINES IN SCHEMA hiems TO {role}"))?;
     spi::run_utility(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA hiems TO {role}"))?;
     spi::run_utility(&format!("GRANT SELECT ON {BENEATH_VIEWS} TO {role}"))?;
     Ok(())

@@ -48,6 +48,10 @@ pub enum Error {
     #[error("cannot change anything of hiems in a read-only transaction")]
     ReadOnlyChange,
 
+    /// A call that commits first, where nothing can be committed (25001).
+    #[error("submit_prompt_detached cannot be called where its caller's transaction goes on")]
+    Atomic,
+
     /// A standby (0A000).
     #[error("cannot call OpenRouter on a standby")]
     Standby,
@@ -156,6 +160,7 @@ impl Error {
             | Error::MissingPrivilege(_)
             | Error::Restricted
             | Error::OtherUser => "42501",
+            Error::Atomic => "25001",
             Error::ReadOnly | Error::ReadOnlyChange => "25006",
             Error::Standby | Error::Parallel | Error::Isolation => "0A000",
             Error::ForeignTrigger { .. }
@@ -199,6 +204,11 @@ impl Error {
             Error::Restricted => Some(
                 "CREATE INDEX, REINDEX, ANALYZE, REFRESH MATERIALIZED VIEW and the like run functions \
                  of a table's owner in everybody's name."
+                    .to_owned(),
+            ),
+            Error::Atomic => Some(
+                "It commits before it sends anything, and a transaction block, a function or an EXCEPTION block \
+                 is not its own to end."
                     .to_owned(),
             ),
             Error::Parallel => Some("Nothing can be booked there.".to_owned()),
@@ -263,6 +273,7 @@ impl Error {
             Error::RequestTooLarge { .. } => "A superuser can raise hiems.max_request_bytes.",
             Error::OtherUser => "Leave \"user\" out: it comes from the token.",
             Error::ReadOnly => "Call it in a READ WRITE transaction; over HTTP, use POST.",
+            Error::Atomic => "CALL it outside a transaction block, or take hiems.submit_prompt().",
             Error::ReadOnlyChange => "Do it in a READ WRITE transaction, on the primary.",
             Error::Standby => "Connect to the primary.",
             Error::Restricted => {

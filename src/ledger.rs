@@ -116,12 +116,16 @@ const BOOK: &str = "
              NULL::hiems.ai_usage_logs, entry || '{\"outcome\": \"committed\"}') AS row";
 
 // What runs on an insert runs with hiems's own rights.
-const FOREIGN_TRIGGER: &str = "
-    SELECT t.tgname::text FROM pg_trigger AS t
-    WHERE t.tgrelid = 'hiems.ai_usage_logs'::regclass AND NOT t.tgisinternal
-      AND t.tgfoid NOT IN (SELECT p.oid FROM pg_proc AS p
-                           WHERE p.pronamespace = 'hiems_private'::regnamespace)
-    LIMIT 1";
+macro_rules! foreign_trigger {
+    () => {
+        "SELECT t.tgname::text FROM pg_trigger AS t
+         WHERE t.tgrelid = 'hiems.ai_usage_logs'::regclass AND NOT t.tgisinternal
+           AND t.tgfoid NOT IN (SELECT p.oid FROM pg_proc AS p
+                                WHERE p.pronamespace = 'hiems_private'::regnamespace)
+         LIMIT 1"
+    };
+}
+const FOREIGN_TRIGGER: &str = foreign_trigger!();
 
 /// The name of a trigger on the ledger that is not hiems's own. Nothing may be written while there is
 /// one.
@@ -157,21 +161,51 @@ macro_rules! waits_for_its_cost {
 }
 pub(crate) use waits_for_its_cost;
 
+// What becomes of a settled call `c` in the ledger; $1 is this cluster's identifier.
+macro_rules! outcome {
+    () => {
+        "CASE
+             WHEN c.state = 'unknown' THEN 'unknown'
+             WHEN c.state = 'failed' THEN 'failed'
+             WHEN c.system_identifier = $1 AND c.deferred_xid IS NOT NULL
+                 THEN CASE pg_xact_status(c.deferred_xid)
+                          WHEN 'committed' THEN 'committed' ELSE 'rolled_back' END
+             WHEN c.caller_gone THEN 'cancelled'
+             -- It was made for nobody's transaction.
+             WHEN c.caller_xid IS NULL THEN 'committed'
+             ELSE 'rolled_back' END"
+    };
+}
+
+// Moves the calls that are `due` from the journal into the ledger; those whose generations are yet to be
+// looked up stay in the journal as booked.
+macro_rules! move_due {
+    () => {
+        "booked AS (
+            INSERT INTO hiems.ai_usage_logs
+            SELECT row.* FROM due, jsonb_populate_record(NULL::hiems.ai_usage_logs, due.entry) AS row
+            WHERE NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = due.id)
+            ON CONFLICT (id) DO NOTHING
+        ), done AS (
+            DELETE FROM hiems_private.calls AS c USING due
+            WHERE c.id = due.id AND NOT due.look_up RETURNING c.id
+        ), to_look_up AS (
+            UPDATE hiems_private.calls AS c SET state = 'booked' FROM due
+            WHERE c.id = due.id AND due.look_up
+            RETURNING c.id, c.generation_id, c.entry ->> 'key_name' AS key_name,
+                      c.entry ->> 'cost_source' = 'not_billed' AS is_free
+        )"
+    };
+}
+
 // One snapshot answers both questions: is the caller's transaction over, and is the row there? It is
 // taken by the one statement. Existence decides, not the transaction's fate: a savepoint, or an error
 // after the call, leaves a committed transaction without a row.
 const BOOK_FINISHED: &str = concat!(
     "WITH due AS MATERIALIZED (
-        SELECT c.id, c.look_up, c.entry || jsonb_build_object('outcome', CASE
-                   WHEN c.state = 'unknown' THEN 'unknown'
-                   WHEN c.state = 'failed' THEN 'failed'
-                   WHEN c.system_identifier = $1 AND c.deferred_xid IS NOT NULL
-                       THEN CASE pg_xact_status(c.deferred_xid)
-                                WHEN 'committed' THEN 'committed' ELSE 'rolled_back' END
-                   WHEN c.caller_gone THEN 'cancelled'
-                   -- It was made for nobody's transaction.
-                   WHEN c.caller_xid IS NULL THEN 'committed'
-                   ELSE 'rolled_back' END) AS entry
+        SELECT c.id, c.look_up, c.entry || jsonb_build_object('outcome', ",
+    outcome!(),
+    ") AS entry
         FROM hiems_private.calls AS c
         WHERE c.state NOT IN ('sent', 'booked')
           AND NOT ",
@@ -181,26 +215,43 @@ const BOOK_FINISHED: &str = concat!(
           AND (c.system_identifier <> $1 OR c.caller_xid IS NULL
                OR pg_visible_in_snapshot(c.caller_xid, (SELECT pg_current_snapshot())))
         LIMIT $4
-    ), booked AS (
-        INSERT INTO hiems.ai_usage_logs
-        SELECT row.* FROM due, jsonb_populate_record(NULL::hiems.ai_usage_logs, due.entry) AS row
-        WHERE NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = due.id)
-        ON CONFLICT (id) DO NOTHING
-    ), done AS (
-        DELETE FROM hiems_private.calls AS c USING due
-        WHERE c.id = due.id AND NOT due.look_up RETURNING c.id
-    ), to_look_up AS (
-        UPDATE hiems_private.calls AS c SET state = 'booked' FROM due
-        WHERE c.id = due.id AND due.look_up
-        RETURNING c.id, c.generation_id, c.entry ->> 'key_name' AS key_name,
-                  c.entry ->> 'cost_source' = 'not_billed' AS is_free
-    )
+    ), ",
+    move_due!(),
+    "
     -- As many as matter: what is left beyond this commit is not counted.
     SELECT (SELECT count(*) FROM (SELECT FROM hiems_private.calls LIMIT $4 + 1) AS few)
                - (SELECT count(*) FROM done),
            (SELECT count(*) FROM due),
            (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t)"
 );
+
+// Where somebody's trigger is on the ledger the sweep says so.
+const BOOK_SETTLED: &str = concat!(
+    "WITH due AS MATERIALIZED (
+        SELECT c.id, c.look_up, c.entry || jsonb_build_object('outcome', ",
+    outcome!(),
+    ") AS entry
+        FROM hiems_private.calls AS c
+        WHERE c.id = ANY ($2::uuid[]) AND c.caller_xid IS NULL AND c.state NOT IN ('sent', 'booked')
+          AND NOT ",
+    waits_for_its_cost!(),
+    "     AND NOT EXISTS (",
+    foreign_trigger!(),
+    ")
+    ), ",
+    move_due!(),
+    "SELECT (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t)"
+);
+
+/// Books those of these settled calls that are made for no transaction, and forgets them; all in one statement.
+/// Gives the generations to be looked up, as in [`Swept`]. In the gateway's own transaction, which has the
+/// ledger's lock ([`try_lock`]).
+pub fn book_settled(system_identifier: i64, calls: &[Uuid]) -> SpiResult<Option<String>> {
+    let calls: Vec<String> = calls.iter().map(Uuid::to_string).collect();
+    let arguments = [system_identifier.into(), calls.into()];
+    let booked = spi::query(BOOK_SETTLED, &arguments, |row| row.get::<String>(1))?;
+    Ok(booked.into_iter().flatten().next())
+}
 
 /// What booking what callers left has come to.
 #[derive(Default)]

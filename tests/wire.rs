@@ -10,6 +10,8 @@ mod call;
 mod catalog;
 #[path = "wire/contents.rs"]
 mod contents;
+#[path = "wire/detached.rs"]
+mod detached;
 #[path = "wire/failures.rs"]
 mod failures;
 #[path = "wire/faults.rs"]

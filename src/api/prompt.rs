@@ -79,21 +79,26 @@ fn call(prompt: Prompt) -> Result<Jsonb, Error> {
     submit.xid = Some(xact::top_level_xid());
     let id = submit.entry.id;
     let principal = submit.entry.principal.clone();
-    let Answered { entry, body, is_changed } = match gateway::submit(submit, body.as_bytes())? {
+    let mut answered = match gateway::submit(submit, body.as_bytes())? {
         Submitted::Answered(answered) => answered,
         Submitted::Replay(first) => return replay(first, &principal),
     };
-    booking::book(vec![(id, entry)])?;
-    if is_changed {
-        error::warn_changed(id);
+    booking::book(vec![(id, answered.entry.take())])?;
+    Ok(returned(id, answered))
+}
+
+/// OpenRouter's body, as its caller is given it.
+pub fn returned(call: Uuid, answered: Answered) -> Jsonb {
+    if answered.is_changed {
+        error::warn_changed(call);
     }
     // The gateway has made it fit; UTF-8 it is by then.
-    Ok(Jsonb(String::from_utf8_lossy(&body).into_owned()))
+    Jsonb(String::from_utf8_lossy(&answered.body).into_owned())
 }
 
 /// The answer of the call that has the same idempotency key, with a mark: nothing was sent, nothing is
 /// booked.
-fn replay(first: Uuid, principal: &str) -> Result<Jsonb, Error> {
+pub fn replay(first: Uuid, principal: &str) -> Result<Jsonb, Error> {
     let answer = collect::answer(first, principal, None).map_err(|error| match error {
         Error::NoSuchAnswer(call) => Error::AnswerForgotten(call),
         error => error,

@@ -119,7 +119,7 @@ pub struct Submit {
     /// The ledger row to be, as far as the caller knows it.
     pub entry: Entry,
     /// The caller's top-level transaction, which books the call; None: it is made for no transaction, and the
-    /// gateway books it.
+    /// gateway books it as it settles it.
     pub xid: Option<u64>,
     /// True if the request asks for what is charged apart from tokens: tools, plugins, search.
     pub charges_beyond_tokens: bool,

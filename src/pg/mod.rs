@@ -10,6 +10,7 @@ pub mod identity;
 pub mod interrupts;
 pub mod limits;
 pub mod lock;
+pub mod procedure;
 pub mod process;
 pub mod report;
 pub mod session;

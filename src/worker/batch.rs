@@ -1,6 +1,7 @@
 //! What is committed together: one transaction for all that came while the last one was being
 //! written.
 
+pub mod book;
 mod keys;
 mod part;
 mod spill;
@@ -83,6 +84,8 @@ pub struct Conditions<'a> {
     pub log_content: bool,
     /// False while what an earlier gateway left is not in the journal: nobody knows which keys are taken.
     pub is_recovered: bool,
+    /// Whether calls that are made for no transaction are booked as they are settled.
+    pub books: bool,
     /// The tests of the tests: nothing is journalled before it is sent.
     pub without_intents: bool,
 }
@@ -180,6 +183,7 @@ impl Batch {
         let keep_answers = !conditions.answer_retention.is_zero();
         let log_content = conditions.log_content;
         let without_intents = conditions.without_intents;
+        let books = conditions.books;
         if !journal::try_lock() || !(self.settlements.is_empty() || rates::try_lock()) {
             return Err(Aborted::by_lock());
         }
@@ -196,9 +200,14 @@ impl Batch {
         journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
         let mut entries = HashMap::new();
         let mut to_look_up = Vec::new();
-        for Settled { call, entry, to_look_up: wanted } in journal::settle(&self.ended(), rules)? {
+        let mut to_book = Vec::new();
+        for settled in journal::settle(&self.ended(), rules)? {
+            let Settled { call, entry, to_look_up: wanted, is_for_no_transaction } = settled;
             entries.insert(call, entry);
             to_look_up.extend(wanted);
+            if is_for_no_transaction && books {
+                to_book.push(call);
+            }
         }
         self.keep_content(keep_answers, log_content)?;
         let deferred: Vec<_> = self.deferred.iter().map(|(call, xid, _)| (*call, *xid)).collect();
@@ -206,6 +215,8 @@ impl Batch {
         journal::callers_gone(&self.gone().collect::<Vec<_>>())?;
         journal::forget(&self.unsent().collect::<Vec<_>>())?;
         idempotency::release(&self.unbilled())?;
+        // Last: whose caller has gone is known by now.
+        to_look_up.extend(book::book(system, &to_book)?);
         Ok(Committed { go, entries, to_look_up })
     }
 

@@ -80,7 +80,8 @@ const SETTLE: &str = concat!(
      FROM ended AS e
      WHERE c.id = e.id
      RETURNING c.id::text, c.entry::text, c.generation_id, c.entry ->> 'key_name', ",
-    waits_for_its_cost!()
+    waits_for_its_cost!(),
+    ", c.caller_xid IS NULL"
 );
 
 const ENDED: &str = concat!("SELECT e.id::text, e.entry::text FROM (", ended!(), ") AS e");
@@ -208,6 +209,8 @@ pub struct Settled {
     pub entry: String,
     /// Set where it is not booked before its generation was looked up.
     pub to_look_up: Option<ToLookUp>,
+    /// True where no caller's transaction books it.
+    pub is_for_no_transaction: bool,
 }
 
 /// A generation to be looked up at OpenRouter.
@@ -222,6 +225,13 @@ pub struct ToLookUp {
     /// For how long it has been asked for.
     #[serde(default)]
     pub age_seconds: u64,
+}
+
+impl ToLookUp {
+    /// Out of the JSON text that booking gives.
+    pub fn many(wanted: Option<&str>) -> Vec<ToLookUp> {
+        serde_json::from_str(wanted.unwrap_or("[]")).unwrap_or_default()
+    }
 }
 
 /// Writes how calls ended.
@@ -241,7 +251,8 @@ pub fn settle(ended: &[Ended], rules: &Rules) -> SpiResult<Vec<Settled>> {
             Some(true) => to_look_up(call, row.get(3)?, row.get(4)?, false),
             _ => None,
         };
-        Ok(Some(Settled { call, entry, to_look_up }))
+        let is_for_no_transaction = row.get::<bool>(6)? == Some(true);
+        Ok(Some(Settled { call, entry, to_look_up, is_for_no_transaction }))
     })?;
     Ok(settled.into_iter().flatten().collect())
 }

@@ -52,6 +52,9 @@ fn make(world: &World, client: &mut Client, mut planned: Planned, tries: usize) 
         world.note(label, &planned);
     }
     let is_queued = planned.form == Form::Queued;
+    if planned.form == Form::Detached {
+        world.endings.add("detached");
+    }
     let call = Call { form: planned.form, label: planned.label, metadata };
     let ending = planned.ending;
     // What is refused, and what breaks, is what a run is for: the comparison judges it.

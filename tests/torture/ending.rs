@@ -49,6 +49,11 @@ impl Ending {
         matches!(self, Ending::StatementTimeout | Ending::CallerGone)
     }
 
+    /// True where it does not need a transaction that goes on behind the call.
+    pub fn suits_detached(self) -> bool {
+        matches!(self, Ending::Commit | Ending::StatementTimeout | Ending::CallerGone)
+    }
+
     /// The labels of the calls that may be made for one with this label.
     pub fn labels(self, label: &str) -> Vec<String> {
         match self {
@@ -76,6 +81,8 @@ impl Ending {
         let expected = match &result {
             Ok(()) if commits => Expected::Committed,
             Err(error) if commits && is_in_doubt(error) => Expected::Any,
+            // It is booked with its settlement: what comes between that and the answer changes nothing.
+            _ if call.form == Form::Detached => Expected::Any,
             _ => Expected::NotCommitted,
         };
         for (i, label) in self.labels(&call.label).iter().enumerate() {
@@ -95,7 +102,7 @@ impl Ending {
             statements.iter().try_for_each(|statement| client.batch_execute(statement))
         };
         match self {
-            Ending::Commit => run(&[&format!("SELECT {sql}")]),
+            Ending::Commit => run(&[&call.statement()]),
             Ending::Block => run(&["BEGIN", &each, "COMMIT"]),
             Ending::Rollback => run(&["BEGIN", &format!("SELECT {sql}"), "ROLLBACK"]),
             Ending::Savepoint => run(&[
@@ -120,18 +127,23 @@ impl Ending {
                 run(&["BEGIN", &declare, "FETCH 1 FROM c", "CLOSE c", "COMMIT"])
             }
             Ending::StatementTimeout => {
-                let ended = run(&[
-                    "BEGIN; SET LOCAL statement_timeout = '100ms'",
-                    &format!("SELECT {sql}"),
-                    "ROLLBACK",
-                ]);
-                match ended {
+                let (begin, end) = match call.form {
+                    Form::Detached => {
+                        ("SET statement_timeout = '100ms'", "RESET statement_timeout")
+                    }
+                    _ => ("BEGIN; SET LOCAL statement_timeout = '100ms'", "ROLLBACK"),
+                };
+                match run(&[begin, &call.statement(), end]) {
                     Err(error) if error.code().is_some_and(|code| code.code() == "57014") => {
-                        client.batch_execute("ROLLBACK")?;
+                        client.batch_execute(end)?;
                         wait_for_answer(world, client, &error);
                         Ok(())
                     }
-                    other => other,
+                    other => {
+                        // The session goes on, if there is one.
+                        let _ = client.batch_execute(end);
+                        other
+                    }
                 }
             }
             Ending::Prepare | Ending::CallerGone => Ok(()),
@@ -158,7 +170,7 @@ fn prepare(world: &World, client: &mut Client, call: &Call) -> Result<(), Error>
 
 /// A client of its own makes the call, and dies once its generation has begun.
 fn leave(world: &World, call: &Call) {
-    let mut psql = world.server.psql(&format!("SELECT {}", call.sql()));
+    let mut psql = world.server.psql(&call.statement());
     psql.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut client = psql.spawn().expect("psql runs");
     let fake = &world.server.fake;

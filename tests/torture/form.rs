@@ -12,10 +12,13 @@ pub enum Form {
     Complete,
     /// Enqueued: it is made, whatever happens, if the transaction commits.
     Queued,
+    /// A procedure, which ends its caller's transaction itself.
+    Detached,
 }
 
 /// All of them.
-pub const FORMS: &[Form] = &[Form::SubmitPrompt, Form::Keyed, Form::Complete, Form::Queued];
+pub const FORMS: &[Form] =
+    &[Form::SubmitPrompt, Form::Keyed, Form::Complete, Form::Queued, Form::Detached];
 
 const MODELS: [&str; 3] =
     ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4.5", "meta-llama/llama-3.3-70b-instruct:free"];
@@ -30,6 +33,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// A statement that makes it.
+    pub fn statement(&self) -> String {
+        let verb = if self.form == Form::Detached { "CALL" } else { "SELECT" };
+        format!("{verb} {}", self.sql())
+    }
+
     /// The expression.
     pub fn sql(&self) -> String {
         self.sql_with(&quote(&self.label))
@@ -45,7 +54,7 @@ impl Call {
         let model = quote(MODELS[place % MODELS.len()]);
         let question = format!("torture {}", self.label);
         match self.form {
-            Form::SubmitPrompt | Form::Keyed | Form::Queued => {
+            Form::SubmitPrompt | Form::Keyed | Form::Queued | Form::Detached => {
                 let mut options = json!({ "metadata": self.metadata });
                 if self.metadata.contains_key("fake_tool_cost") {
                     options["plugins"] = json!([{ "id": "web" }]);
@@ -65,6 +74,7 @@ impl Call {
                         format!("({keyed} || {keyed})")
                     }
                     Form::Queued => call("enqueue_prompt", ", max_attempts => 5"),
+                    Form::Detached => call("submit_prompt_detached", ""),
                     _ => call("submit_prompt", ""),
                 }
             }

@@ -87,7 +87,10 @@ impl Plan {
         // More than a third of the calls are plain.
         let deck: Vec<usize> = (0..table.len() * 8 / 5).collect();
         let upstream = table.get(dealt(self.seed ^ 0xA, place, &deck)).copied();
-        let form = *random.pick(FORMS);
+        let form = match *random.pick(FORMS) {
+            Form::Detached if !ending.suits_detached() => Form::SubmitPrompt,
+            form => form,
+        };
         // Nobody waits for what is enqueued: there is nothing to break off.
         let ending =
             if form == Form::Queued && ending.needs_time() { Ending::Commit } else { ending };

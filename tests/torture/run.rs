@@ -123,6 +123,7 @@ fn to_happen() -> Vec<String> {
     let faults = Fault::ALL.iter().map(|fault| format!("{fault:?}"));
     let endings = ENDINGS.iter().map(|ending| format!("{ending:?}"));
     let upstream = upstream::table().into_iter().map(|it| it.name.to_owned());
-    let more = ["plain", "held open", "commit prepared", "rollback prepared"].map(str::to_owned);
+    let more = ["plain", "detached", "held open", "commit prepared", "rollback prepared"]
+        .map(str::to_owned);
     faults.chain(endings).chain(upstream).chain(more).collect()
 }

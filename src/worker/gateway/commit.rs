@@ -33,6 +33,7 @@ macro_rules! conditions {
             is_recovered: $gateway.recovered,
             answer_retention: $gateway.settings.answer_retention,
             log_content: $gateway.settings.log_content,
+            books: true,
             without_intents: $gateway.settings.switch_off == SwitchOff::Intent,
         }
     }};
@@ -132,7 +133,13 @@ impl Gateway {
         }
         let rules = self.rules();
         let conditions = conditions!(self, batch, &rules);
-        match xact::transaction(|| batch.write(conditions)) {
+        let mut written = xact::transaction(|| batch.write(conditions));
+        if written.is_err() && batch.settles() {
+            // What keeps the ledger from being written keeps nobody from the answer: the sweep books it later.
+            let conditions = Conditions { books: false, ..conditions!(self, batch, &rules) };
+            written = xact::transaction(|| batch.write(conditions));
+        }
+        match written {
             Ok(committed) => {
                 self.tell(batch, committed);
                 Ok(())

@@ -88,9 +88,7 @@ impl Gateway {
             // There are more: at once, but for those who wait for something else.
             self.next_tick = Instant::now();
         }
-        let wanted = swept.to_look_up.as_deref().unwrap_or("[]");
-        let wanted: Vec<ToLookUp> = serde_json::from_str(wanted).unwrap_or_default();
-        for wanted in wanted {
+        for wanted in ToLookUp::many(swept.to_look_up.as_deref()) {
             self.look_ups.add(wanted);
         }
     }

@@ -19,6 +19,7 @@ use crate::pg::xact::{self, Aborted};
 use crate::queue::{self, Job, PutBack, Room};
 use crate::rates;
 use crate::settings::SwitchOff;
+use crate::worker::batch::book::book;
 use crate::worker::events::QueuedEnd;
 use crate::worker::journal::{self, Intent, ToLookUp};
 use crate::worker::queued;
@@ -77,7 +78,12 @@ impl Gateway {
         }
         let ended = std::mem::take(&mut self.queue.ended);
         self.unswept = true;
-        match self.commit_round(&ended, take) {
+        let mut committed = self.commit_round(&ended, take.as_ref(), true);
+        if matches!(&committed, Err(aborted) if !aborted.lock_not_available) && !ended.is_empty() {
+            // What keeps the ledger from being written keeps nobody from the answer: the sweep books it later.
+            committed = self.commit_round(&ended, take.as_ref(), false);
+        }
+        match committed {
             Ok(done) => self.end_round(ended, done, now),
             Err(aborted) if aborted.lock_not_available => {
                 self.queue.ended = ended;
@@ -106,7 +112,7 @@ impl Gateway {
     fn commit_one_by_one(&mut self, ended: Vec<Asked>, now: Instant) {
         for one in ended {
             let one = [one];
-            let committed = self.commit_round(&one, None);
+            let committed = self.commit_round(&one, None, false);
             let [one] = one;
             match committed {
                 Ok(done) => self.end_round(vec![one], done, now),
@@ -120,7 +126,13 @@ impl Gateway {
         }
     }
 
-    fn commit_round(&mut self, ended: &[Asked], take: Option<Take>) -> Result<Done, Aborted> {
+    /// `books`: whether calls are booked as they are settled.
+    fn commit_round(
+        &mut self,
+        ended: &[Asked],
+        take: Option<&Take>,
+        books: bool,
+    ) -> Result<Done, Aborted> {
         self.recover()?;
         let rules = self.rules();
         let (system, retention) = (self.system_identifier, self.settings.answer_retention);
@@ -137,6 +149,10 @@ impl Gateway {
             let rows: Vec<_> = settled.iter().map(|s| (s.state, &s.entry)).collect();
             for settled in journal::settle(&rows, &rules)? {
                 done.to_look_up.extend(settled.to_look_up);
+            }
+            if books {
+                let calls: Vec<Uuid> = settled.iter().map(|s| s.entry.id).collect();
+                done.to_look_up.extend(book(system, &calls)?);
             }
             for settlement in &settled {
                 settlement.keep_content(!retention.is_zero(), log_content)?;
