@@ -20,6 +20,9 @@ CREATE TABLE hiems_private.calls (
     generation_id     text,
     -- True where OpenRouter's own record of the generation has yet to say what it cost.
     look_up           boolean NOT NULL DEFAULT false,
+    -- The call of hiems.submit_prompts() that it is one of, and how many that one makes; else NULL.
+    batch_id          uuid,
+    batch_size        integer,
     principal         text NOT NULL,
     -- The ledger row to be, as far as it is known.
     entry             jsonb NOT NULL

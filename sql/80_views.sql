@@ -198,12 +198,23 @@ SELECT c.id,
        (c.entry ->> 'cost_usd')::numeric                          AS cost_usd,
        c.caller_gone,
        c.principal,
+       c.batch_id,
+       c.batch_size,
+       CASE WHEN c.batch_id IS NOT NULL
+            THEN count(*) FILTER (WHERE c.state <> 'sent') OVER batch END AS batch_done,
+       CASE WHEN c.batch_id IS NOT NULL
+            THEN count(*) FILTER (WHERE c.state IN ('failed', 'unknown')) OVER batch END
+                                                                  AS batch_failed,
+       CASE WHEN c.batch_id IS NOT NULL
+            THEN sum((c.entry ->> 'cost_usd')::numeric) FILTER (WHERE c.state <> 'sent') OVER batch END
+                                                                  AS batch_cost_usd,
        NULL::timestamptz                                          AS run_at,
        NULL::integer                                              AS priority,
        NULL::integer                                              AS max_attempts,
        NULL::text                                                 AS last_error
 FROM hiems_private.calls AS c
 WHERE NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = c.id)
+WINDOW batch AS (PARTITION BY c.batch_id)
 UNION ALL
 SELECT q.id,
        q.state,
@@ -219,6 +230,11 @@ SELECT q.id,
        NULL,
        false,
        q.principal,
+       NULL,
+       NULL,
+       NULL,
+       NULL,
+       NULL,
        q.run_at,
        q.priority,
        q.max_attempts,

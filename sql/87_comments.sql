@@ -41,6 +41,8 @@ COMMENT ON COLUMN hiems_private.calls.caller_gone IS 'True once the caller was c
 COMMENT ON COLUMN hiems_private.calls.look_up IS 'True where OpenRouter''s record of the generation has yet to say what it cost (GET /generation).';
 COMMENT ON COLUMN hiems_private.calls.deferred_xid IS 'The innermost transaction of a caller that left the booking to the gateway, since the ledger was locked; else NULL.';
 COMMENT ON COLUMN hiems_private.calls.generation_id IS 'OpenRouter''s id of the generation, from the moment the headers came; NULL before.';
+COMMENT ON COLUMN hiems_private.calls.batch_id IS 'The statement of hiems.submit_prompts() that it is one of; NULL: of none.';
+COMMENT ON COLUMN hiems_private.calls.batch_size IS 'How many calls that one makes; NULL: it is of none.';
 COMMENT ON COLUMN hiems_private.calls.principal IS 'Who called: jwt:<sub> or role:<name>.';
 COMMENT ON COLUMN hiems_private.calls.entry IS 'The ledger row to be, by column name, as far as it is known.';
 COMMENT ON INDEX hiems_private.calls_pkey IS 'One row per call.';
@@ -243,6 +245,11 @@ COMMENT ON COLUMN hiems.calls.run_at IS 'Of a queued call: not to be made before
 COMMENT ON COLUMN hiems.calls.priority IS 'Of a queued call: higher ones first; NULL: it is not queued.';
 COMMENT ON COLUMN hiems.calls.max_attempts IS 'Of a queued call: how often it may be sent; NULL: it is not queued.';
 COMMENT ON COLUMN hiems.calls.last_error IS 'Of a queued call: why the last attempt failed; NULL: there was none, or it is not queued.';
+COMMENT ON COLUMN hiems.calls.batch_id IS 'The run of hiems.submit_prompts() that it is one of; NULL: of none, as in the columns that follow.';
+COMMENT ON COLUMN hiems.calls.batch_size IS 'How many calls that run makes: sent, or to be sent.';
+COMMENT ON COLUMN hiems.calls.batch_done IS 'How many of them have ended. What was not sent after all (refused, or answered by an idempotency_key) is not among them.';
+COMMENT ON COLUMN hiems.calls.batch_failed IS 'How many of those failed, or are of unknown outcome.';
+COMMENT ON COLUMN hiems.calls.batch_cost_usd IS 'What those that have ended cost, US dollars, as far as it is known; NULL: none is known.';
 
 COMMENT ON FUNCTION hiems_private.stamp_ledger_row() IS 'Sets what every ledger row has of its own booking.';
 COMMENT ON FUNCTION hiems_private.refuse_ledger_change() IS 'Raises 42501: the ledger is append-only.';

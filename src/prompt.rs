@@ -15,7 +15,7 @@ use crate::openrouter::request::ChatRequest;
 use crate::pg::{session, xact};
 use crate::settings;
 
-pub use item::{Request, items};
+pub use item::{Item, Request, items};
 
 /// The arguments of a call, as they came.
 #[derive(Default)]
@@ -149,8 +149,14 @@ impl Prompt {
         let charges_beyond_tokens = body.charges_beyond_tokens;
         let idempotency =
             self.idempotency_key.map(|key| Idempotency { key, digest: digest(&body.text) });
-        let submit =
-            Submit { entry, xid: None, charges_beyond_tokens, idempotency, keeps_answer: false };
+        let submit = Submit {
+            entry,
+            xid: None,
+            charges_beyond_tokens,
+            idempotency,
+            keeps_answer: false,
+            batch: None,
+        };
         Ok((submit, body.text))
     }
 }

@@ -151,7 +151,7 @@ pub fn define() {
     number(
         c"hiems.max_in_flight",
         c"How many calls one database may have in flight.",
-        c"A call above it is refused with PT429 before anything is sent.",
+        c"A call above it is refused with PT429 before anything is sent; one of a batch waits.",
         &MAX_IN_FLIGHT,
         1,
         100_000,

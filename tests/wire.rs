@@ -4,6 +4,8 @@
 mod access;
 #[path = "wire/await_prompt.rs"]
 mod await_prompt;
+#[path = "wire/batch.rs"]
+mod batch;
 #[path = "wire/call.rs"]
 mod call;
 #[path = "wire/catalog.rs"]

@@ -118,6 +118,11 @@ impl Fake {
         self.state.in_flight.count()
     }
 
+    /// The most chat requests that were in flight at a time.
+    pub fn most_in_flight(&self) -> usize {
+        self.state.in_flight.most()
+    }
+
     /// TCP connections accepted so far.
     pub fn connections(&self) -> u64 {
         self.state.connections()

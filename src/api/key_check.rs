@@ -85,6 +85,6 @@ fn check(name: Option<String>) -> Result<Checked, Error> {
 }
 
 /// The literal token, every digit.
-fn numeric(token: Option<Number>) -> Option<AnyNumeric> {
+pub(super) fn numeric(token: Option<Number>) -> Option<AnyNumeric> {
     AnyNumeric::try_from(token?.as_str()).ok()
 }

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod answers;
+pub mod batch;
 pub mod detached;
 pub mod health;
 pub mod key_check;

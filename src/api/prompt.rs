@@ -66,8 +66,13 @@ fn ask(
     let messages = json!([{"role": "user", "content": prompt}]).to_string();
     let body =
         call(Prompt { model, messages: Some(messages), user, use_case, ..Prompt::default() })?;
-    let body: Value = serde_json::from_str(&body.0).unwrap_or_default();
-    Ok(body.pointer("/choices/0/message/content").and_then(Value::as_str).map(str::to_owned))
+    Ok(text_of(&body.0))
+}
+
+/// The text of an answer; None where it has none.
+pub(super) fn text_of(body: &str) -> Option<String> {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    body.pointer("/choices/0/message/content").and_then(Value::as_str).map(str::to_owned)
 }
 
 fn call(prompt: Prompt) -> Result<Jsonb, Error> {

@@ -38,7 +38,7 @@ pub struct Answered {
 }
 
 /// How often a request that was surely not looked at is handed to the next gateway.
-const HANDOVERS: usize = 5;
+pub(super) const HANDOVERS: usize = 5;
 
 /// Makes a call and waits for its answer.
 pub fn submit(submit: Submit, body: &[u8]) -> Result<Submitted, Error> {
@@ -64,7 +64,7 @@ pub fn submit(submit: Submit, body: &[u8]) -> Result<Submitted, Error> {
             Ok(Submitted::Answered(Answered { entry, body, is_changed }))
         }
         (Reply::Replay { call }, _) => Ok(Submitted::Replay(call)),
-        (Reply::Failed { call, failure }, _) => Err(Error::Call { failure, call: Some(call) }),
+        (Reply::Failed { call, failure, .. }, _) => Err(Error::Call { failure, call: Some(call) }),
         (Reply::Refused(failure), _) => Err(Error::Call { failure, call: None }),
         _ => Err(another_question()),
     }
@@ -174,8 +174,30 @@ fn ask(request: &Request, body: &[u8]) -> Result<Reply, Error> {
     }
 }
 
-fn another_question() -> Error {
+pub(super) fn another_question() -> Error {
     Error::Internal("the gateway gave an answer to another question".to_owned())
+}
+
+/// The connection of the call before, or a new one.
+pub(super) fn connect() -> Result<Connection, Error> {
+    match KEPT.take().filter(Connection::is_fresh) {
+        Some(connection) => Ok(connection),
+        None => start::connect(),
+    }
+}
+
+/// Keeps a connection on which nothing is open, for the next call.
+pub(super) fn keep(connection: Connection) {
+    KEPT.set(Some(connection));
+}
+
+/// A frame of more than 1 GB.
+pub(super) fn too_large(what: String) -> Error {
+    Error::InvalidArgument {
+        message: "the request is too large".to_owned(),
+        detail: what,
+        hint: String::new(),
+    }
 }
 
 enum Lost {
@@ -191,20 +213,12 @@ type Exchanged = (Connection, (Reply, Vec<u8>));
 
 fn exchange(request: &Request, body: &[u8], deadline: Option<Instant>) -> Result<Exchanged, Lost> {
     for _ in 0..HANDOVERS {
-        let kept = KEPT.take().filter(Connection::is_fresh);
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => start::connect().map_err(Lost::Before)?,
-        };
+        let mut connection = connect().map_err(Lost::Before)?;
         // A gateway that leaves says so before it closes, and then reads nothing more: what it says
         // stands in the stream even if the sending fails.
         let sent = connection.send(request, body);
         if let Err(Broken::Garbled(what)) = sent {
-            return Err(Lost::Before(Error::InvalidArgument {
-                message: "the request is too large".to_owned(),
-                detail: what,
-                hint: String::new(),
-            }));
+            return Err(Lost::Before(too_large(what)));
         }
         match connection.receive(deadline) {
             Ok((Reply::Leaving, _)) => continue,

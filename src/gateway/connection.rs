@@ -98,6 +98,29 @@ impl Connection {
         }
     }
 
+    /// Sends a frame within so long, and does not look at interrupts: for where nothing may be raised. To be
+    /// closed after it. False where it could not be.
+    pub fn send_last(&mut self, header: &impl Serialize, time: Duration) -> bool {
+        let Ok(frame) = protocol::encode(header, &[]) else { return false };
+        let deadline = Instant::now() + time;
+        if self.stream.set_nonblocking(false).is_err() {
+            return false;
+        }
+        let mut rest = &frame[..];
+        while !rest.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.stream.set_write_timeout(Some(left)).is_err() {
+                return false;
+            }
+            match self.stream.write(rest) {
+                Ok(written) if written > 0 => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// Waits for a frame: until `deadline` for its beginning, or however long it takes.
     pub fn receive(&mut self, deadline: Option<Instant>) -> Result<(Reply, Vec<u8>), Broken> {
         let mut prefix = [0; PREFIX];

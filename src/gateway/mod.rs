@@ -3,6 +3,7 @@
 mod client;
 mod connection;
 mod enqueued;
+mod many;
 pub mod protocol;
 mod start;
 
@@ -11,3 +12,4 @@ pub use enqueued::look_at_end;
 pub use client::{
     Answered, Submitted, check, defer, reseal, seal, settle_now, status, submit, wait_for,
 };
+pub use many::{Ended, Sent};

@@ -91,10 +91,15 @@ impl Files {
 pub enum Request {
     /// Make this call; the body is the request body for OpenRouter.
     Submit(Box<Submit>),
+    /// Make these calls, so many at a time; the body is all their request bodies, one after the other.
+    SubmitMany(Box<Many>),
     /// The answer was read: the caller is no longer waiting.
     Received,
     /// The ledger is locked: the gateway shall book these calls, if the transaction `xid` commits.
     Defer { calls: Vec<Uuid>, xid: u64 },
+    /// The caller wants no more, and says nothing more: what it has of its answers, the gateway books, if the
+    /// transaction `xid` commits.
+    Closed { calls: Vec<Uuid>, xid: u64 },
     /// How the gateway is, and whether it can open these keys.
     Status(Vec<StoredKey>),
     /// Say when this call has ended, and all of it is written; one in the queue if it is this principal's.
@@ -127,6 +132,35 @@ pub struct Submit {
     pub idempotency: Option<Idempotency>,
     /// True where the answer is kept for `hiems.await_prompt()`, though the caller has it.
     pub keeps_answer: bool,
+    /// The batch that it is one of.
+    pub batch: Option<BatchOf>,
+}
+
+/// A batch, and how many calls it has.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct BatchOf {
+    pub id: Uuid,
+    pub size: i32,
+}
+
+/// Many calls of one caller.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Many {
+    pub items: Vec<Item>,
+    /// How many may be under way at a time.
+    pub max_concurrency: usize,
+    /// True where nothing more is sent after the first that fails.
+    pub stop_at_failure: bool,
+}
+
+/// One of them.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Item {
+    /// Its place in what the caller gave, from 1.
+    pub position: i32,
+    pub submit: Submit,
+    /// Of its request body.
+    pub length: usize,
 }
 
 /// A key to seal, and what to bind it to.
@@ -169,13 +203,19 @@ pub enum Reply {
         is_changed: bool,
         entry: Option<String>,
     },
-    /// The call failed after it was sent; the gateway books it.
+    /// The call failed after it was sent; the gateway books it. With its ledger row, as of an answer.
     Failed {
         call: Uuid,
         failure: Failure,
+        entry: Option<String>,
     },
     /// Refused before anything was sent.
     Refused(Failure),
+    /// One of many has ended; the body is its reply's.
+    Item {
+        position: i32,
+        reply: Box<Reply>,
+    },
     /// This gateway leaves, and has not looked at what was sent on this connection since its last
     /// reply: it may be sent again, to the next gateway.
     Leaving,

@@ -26,6 +26,12 @@ pub fn force_durable_commit() {
     unsafe { pg_sys::ForceSyncCommit() }
 }
 
+/// True inside a transaction that has not failed; false while one is being aborted.
+pub fn is_alive() -> bool {
+    // SAFETY: reads state of this process.
+    unsafe { pg_sys::IsTransactionState() }
+}
+
 /// True in a READ ONLY transaction.
 pub fn is_read_only() -> bool {
     // SAFETY: reads a flag of this process.

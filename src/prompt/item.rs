@@ -16,6 +16,7 @@ pub type Item = Result<Request, Error>;
 pub struct Request {
     pub prompt: Prompt,
     /// The fields that only this form of call takes, by name.
+    #[allow(dead_code)]
     pub extra: HashMap<String, Box<RawValue>>,
 }
 

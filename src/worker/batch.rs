@@ -14,7 +14,7 @@ use reqwest::header::HeaderValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use keys::take_keys;
+use keys::{TakenHere, take_keys};
 
 use super::admission::Keyring;
 use super::call;
@@ -35,8 +35,8 @@ pub struct Batch {
     intents: Vec<(Box<Submit>, Asked<Admission>)>,
     /// Intents that are durable in the spill, and whose callers have been told.
     spilled: Vec<Intent>,
-    generations: Vec<(Uuid, String)>,
-    spilled_generations: Vec<(Uuid, String)>,
+    generations: HashMap<Uuid, String>,
+    spilled_generations: HashMap<Uuid, String>,
     oldest_generation: Option<Instant>,
     again: Vec<(Uuid, i32, Asked<()>)>,
     settlements: Vec<Ending>,
@@ -97,7 +97,7 @@ impl Batch {
             Event::Intent { submit, done } => self.intents.push((submit, done)),
             Event::Generation { call, generation_id } => {
                 self.oldest_generation.get_or_insert_with(Instant::now);
-                self.generations.push((call, generation_id));
+                self.generations.insert(call, generation_id);
             }
             Event::Again { call, attempts, done } => {
                 // The next attempt is another generation.
@@ -128,8 +128,8 @@ impl Batch {
 
     /// A generation's id that need not be written any more.
     pub fn forget_generation(&mut self, of: Uuid) {
-        self.generations.retain(|(call, _)| *call != of);
-        self.spilled_generations.retain(|(call, _)| *call != of);
+        self.generations.remove(&of);
+        self.spilled_generations.remove(&of);
         if self.generations.is_empty() {
             self.oldest_generation = None;
         }
@@ -163,8 +163,8 @@ impl Batch {
     pub fn prepend(&mut self, mut earlier: Batch) {
         earlier.intents.append(&mut self.intents);
         earlier.spilled.append(&mut self.spilled);
-        earlier.spilled_generations.append(&mut self.spilled_generations);
-        earlier.generations.append(&mut self.generations);
+        earlier.spilled_generations.extend(std::mem::take(&mut self.spilled_generations));
+        earlier.generations.extend(std::mem::take(&mut self.generations));
         earlier.oldest_generation = earlier.oldest_generation.or(self.oldest_generation);
         earlier.again.append(&mut self.again);
         earlier.settlements.append(&mut self.settlements);
@@ -244,6 +244,7 @@ impl Batch {
         let mut keys: HashMap<&str, Result<HeaderValue, Failure>> = HashMap::new();
         let mut go = Vec::new();
         let mut intents = Vec::new();
+        let mut taken = TakenHere::of(&self.spilled);
         for (submit, _) in &self.intents {
             let entry = &submit.entry;
             if !keys.contains_key(entry.key_name.as_str()) {
@@ -252,14 +253,15 @@ impl Batch {
             }
             let key = &keys[entry.key_name.as_str()];
             let held = match &submit.idempotency {
-                Some(wanted) => self.taken(submit, wanted, &intents, &conditions)?,
+                Some(wanted) => self.taken(submit, wanted, &taken, &conditions)?,
                 None => None,
             };
             go.push(match key {
                 _ if let Some(held) = held => Err(held),
                 Err(failure) => Err(Hold::Refused(failure.clone())),
-                Ok(_) if intents.len() >= conditions.room => Err(Hold::Refused(too_many())),
+                Ok(_) if intents.len() >= conditions.room => Err(Hold::Full),
                 Ok(authorization) => {
+                    taken.add(submit);
                     intents.push(Intent {
                         id: entry.id,
                         caller_xid: submit.xid.map(|xid| xid.to_string()),
@@ -267,6 +269,7 @@ impl Batch {
                         created_at: created_at.clone(),
                         entry: call::intended(entry, &created_at),
                         idempotency: submit.idempotency.clone(),
+                        batch: submit.batch,
                     });
                     let authorization = authorization.clone();
                     Ok(Go { authorization, created_at: created_at.clone() })
@@ -368,10 +371,4 @@ fn describe(settlement: &Settlement) -> String {
     let cost = entry.cost_usd.as_ref().map_or("unknown", |cost| cost.as_str());
     let generation = entry.generation_id.as_deref().unwrap_or("unknown");
     format!("call {}: generation {generation}, cost {cost} USD", entry.id)
-}
-
-fn too_many() -> Failure {
-    Failure::new(FailureKind::RateLimited, "too many calls are in flight")
-        .detail("hiems.max_in_flight is reached; try again in 1 s")
-        .hint("A superuser can raise hiems.max_in_flight.")
 }

@@ -10,7 +10,7 @@ use secrecy::SecretSlice;
 use tokio::sync::watch;
 
 use super::events::{Event, Go, Hold};
-use super::server::Shared;
+use super::server::{Flight, Queue, Shared};
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, Submit};
 use crate::ledger::Entry;
@@ -28,7 +28,7 @@ const CLAIM_POLL: Duration = Duration::from_millis(20);
 pub async fn run(
     shared: Arc<Shared>,
     submit: Submit,
-    body: Vec<u8>,
+    body: Bytes,
     gone: watch::Receiver<bool>,
 ) -> Answer {
     let entry = submit.entry.clone();
@@ -46,7 +46,7 @@ pub async fn run(
 async fn admit(
     shared: Arc<Shared>,
     submit: Submit,
-    body: Vec<u8>,
+    body: Bytes,
     gone: watch::Receiver<bool>,
 ) -> Answer {
     let call = submit.entry.id;
@@ -63,17 +63,17 @@ async fn admit(
     };
     let charges_beyond_tokens = submit.charges_beyond_tokens;
     let keeps_answer = submit.keeps_answer || submit.idempotency.is_some();
-    let Go { authorization, created_at } = match admission(&shared, submit, gone.clone()).await {
-        Ok(go) => go,
-        Err(answer) => return answer,
-    };
+    let (Go { authorization, created_at }, _flight) =
+        match admission(&shared, submit, gone.clone()).await {
+            Ok(admitted) => admitted,
+            Err(answer) => return answer,
+        };
     if *gone.borrow() {
         shared.outbox.send(Event::Unsent { call });
         return refused(leaving());
     }
     entry.created_at = Some(created_at);
     let deadline = Instant::now() + openrouter.request_timeout();
-    let body = Bytes::from(body);
     let call = Sending {
         shared,
         openrouter,
@@ -88,18 +88,31 @@ async fn admit(
 }
 
 /// Has a call admitted and journalled. The error: it is not sent, or another call has its idempotency key,
-/// and has ended. One that failed unbilled has set the key free.
+/// and has ended. One that failed unbilled has set the key free. One of a batch waits for room.
 async fn admission(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     submit: Submit,
     mut gone: watch::Receiver<bool>,
-) -> Result<Go, Answer> {
+) -> Result<(Go, Flight), Answer> {
     let mut looked_at = None;
+    let mut queue = Queue::new(shared);
     loop {
+        let flight = Flight::new(shared);
         let asked = Box::new(submit.clone());
+        let is_patient = submit.batch.is_some();
         let taken = match shared.outbox.ask(|done| Event::Intent { submit: asked, done }).await {
-            Some(Ok(go)) => return Ok(go),
+            Some(Ok(go)) => return Ok((go, flight)),
             Some(Err(Hold::Refused(failure))) => return Err(refused(failure)),
+            Some(Err(Hold::Full)) if is_patient => {
+                drop(flight);
+                tokio::select! {
+                    () = queue.wait() => continue,
+                    _ = gone.wait_for(|gone| *gone) => return Err(refused(leaving())),
+                    // Another gateway may make it.
+                    () = shared.leaving() => return Err((Reply::Leaving, Vec::new())),
+                }
+            }
+            Some(Err(Hold::Full)) => return Err(refused(too_many())),
             Some(Err(Hold::Taken(call))) => call,
             Some(Err(Hold::Claimed)) => tokio::select! {
                 () = tokio::time::sleep(CLAIM_POLL) => continue,
@@ -108,6 +121,7 @@ async fn admission(
             },
             None => return Err(refused(leaving())),
         };
+        drop(flight);
         if looked_at == Some(taken) && !shared.is_open(taken) {
             return Err((Reply::Replay { call: taken }, Vec::new()));
         }
@@ -258,8 +272,8 @@ async fn settle(shared: &Shared, mut settlement: Settlement) -> Answer {
     let settlement = Box::new(settlement);
     match (shared.outbox.ask(|done| Event::Settle { settlement, done }).await, result) {
         (Some(entry), Ok(body)) => (Reply::Answered { entry, is_changed }, body),
-        (Some(_), Err(failure)) => (Reply::Failed { call, failure }, Vec::new()),
-        (None, _) => (Reply::Failed { call, failure: not_recorded() }, Vec::new()),
+        (Some(entry), Err(failure)) => (Reply::Failed { call, failure, entry }, Vec::new()),
+        (None, _) => (Reply::Failed { call, failure: not_recorded(), entry: None }, Vec::new()),
     }
 }
 
@@ -277,6 +291,12 @@ pub fn unreachable(what: String) -> Failure {
 fn not_recorded() -> Failure {
     Failure::new(FailureKind::BadUpstream, "the outcome of the call is not known")
         .detail("the gateway had to leave before it could record it")
+}
+
+fn too_many() -> Failure {
+    Failure::new(FailureKind::RateLimited, "too many calls are in flight")
+        .detail("hiems.max_in_flight is reached; try again in 1 s")
+        .hint("A superuser can raise hiems.max_in_flight.")
 }
 
 fn leaving() -> Failure {

@@ -27,6 +27,8 @@ pub type Admission = Result<Go, Hold>;
 #[derive(Clone)]
 pub enum Hold {
     Refused(Failure),
+    /// `hiems.max_in_flight` is reached.
+    Full,
     /// This other call has its idempotency key.
     Taken(Uuid),
     /// A transaction that is not over yet claims its idempotency key.

@@ -248,7 +248,7 @@ impl Gateway {
             && self.queue.is_empty()
             && !self.queue.has_jobs
             && !self.shared.is_enqueuing()
-            && self.shared.in_flight() == 0
+            && !self.shared.is_busy()
     }
 
     /// What a settlement goes by.

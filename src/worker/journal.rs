@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::settlement::State;
+use crate::gateway::protocol::BatchOf;
 use crate::idempotency::Idempotency;
 use crate::ledger::{Entry, waits_for_its_cost};
 use crate::pg::{lock, spi};
@@ -22,14 +23,17 @@ pub struct Intent {
     pub entry: Entry,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<Idempotency>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchOf>,
 }
 
 const INSERT: &str = "
     INSERT INTO hiems_private.calls
-        (id, state, created_at, caller_xid, system_identifier, principal, entry)
-    SELECT id, 'sent', created_at, caller_xid, $2, principal, entry
+        (id, state, created_at, caller_xid, system_identifier, principal, entry, batch_id, batch_size)
+    SELECT id, 'sent', created_at, caller_xid, $2, principal, entry,
+           (batch ->> 'id')::uuid, (batch ->> 'size')::integer
     FROM jsonb_to_recordset($1::jsonb)
-        AS i (id uuid, created_at timestamptz, caller_xid xid8, principal text, entry jsonb)
+        AS i (id uuid, created_at timestamptz, caller_xid xid8, principal text, entry jsonb, batch jsonb)
     ON CONFLICT (id) DO NOTHING";
 
 const GENERATIONS: &str = "
@@ -161,20 +165,19 @@ pub fn insert(intents: &[&Intent], system_identifier: i64) -> SpiResult<()> {
 }
 
 /// Writes the generations' ids of calls in flight.
-pub fn set_generations(generations: &[(Uuid, String)]) -> SpiResult<()> {
+pub fn set_generations<'a>(
+    generations: impl IntoIterator<Item = (&'a Uuid, &'a String)>,
+) -> SpiResult<()> {
     #[derive(Serialize)]
     struct Generation<'a> {
-        id: Uuid,
+        id: &'a Uuid,
         generation_id: &'a str,
     }
-    if generations.is_empty() {
-        return Ok(());
-    }
     let rows: Vec<_> = generations
-        .iter()
-        .map(|(id, generation_id)| Generation { id: *id, generation_id })
+        .into_iter()
+        .map(|(id, generation_id)| Generation { id, generation_id })
         .collect();
-    spi::execute(GENERATIONS, &[json(&rows).into()])
+    if rows.is_empty() { Ok(()) } else { spi::execute(GENERATIONS, &[json(&rows).into()]) }
 }
 
 /// Writes that calls are about to be sent again, so many times in all.

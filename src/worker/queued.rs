@@ -8,14 +8,19 @@ use reqwest::header::HeaderValue;
 
 use super::call::{self, Once};
 use super::events::{Event, Pace, QueuedEnd};
-use super::server::{OpenCall, Shared};
+use super::server::{Flight, OpenCall, Shared};
 use super::settlement::Settlement;
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::openrouter::retry::Again;
 use crate::queue::{Job, PutBack};
 
 /// Makes a call whose intent is durable, and has its end committed; even if its task panics.
-pub async fn run(open: OpenCall, shared: Arc<Shared>, job: Job, authorization: HeaderValue) {
+pub async fn run(
+    under_way: (OpenCall, Flight),
+    shared: Arc<Shared>,
+    job: Job,
+    authorization: HeaderValue,
+) {
     let entry = job.entry.clone();
     let task = tokio::spawn(send(Arc::clone(&shared), job, authorization));
     let ended = task.await.unwrap_or_else(|_| {
@@ -26,7 +31,7 @@ pub async fn run(open: OpenCall, shared: Arc<Shared>, job: Job, authorization: H
     let ended = Box::new(ended);
     // It waits for the commit: until then it is open, so that nobody takes it for written.
     shared.outbox.ask(|done| Event::Queued { ended, done }).await;
-    drop(open);
+    drop(under_way);
 }
 
 async fn send(shared: Arc<Shared>, job: Job, authorization: HeaderValue) -> QueuedEnd {

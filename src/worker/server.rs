@@ -1,5 +1,6 @@
 //! The socket: backends connect, hand over what they want, and wait for the reply.
 
+mod many;
 mod shared;
 mod submit;
 
@@ -18,7 +19,7 @@ use super::key_requests;
 use crate::gateway::protocol::{self, HELLO, PREFIX, Reply, Request};
 
 use shared::{Counted, Enqueuing};
-pub use shared::{OpenCall, Shared};
+pub use shared::{Flight, OpenCall, Queue, Shared};
 
 /// Listens at `path`. The name appears only once the socket can be connected to.
 pub async fn listen(path: &Path) -> io::Result<UnixListener> {
@@ -78,6 +79,7 @@ impl Connection {
             };
             match request {
                 Request::Submit(submit) => submit::serve(self, *submit, body).await?,
+                Request::SubmitMany(many) => many::serve(self, *many, body).await?,
                 Request::Defer { calls, xid } => self.defer(&calls, xid).await?,
                 Request::Status(keys) => {
                     let status = self.shared.outbox.ask(|done| Event::Status { keys, done }).await;
@@ -110,7 +112,9 @@ impl Connection {
                     self.reply(&Reply::Staying, &[]).await?;
                 }
                 Request::Wake => self.enqueuing = None,
-                Request::Received => return Err(ErrorKind::InvalidData.into()),
+                Request::Received | Request::Closed { .. } => {
+                    return Err(ErrorKind::InvalidData.into());
+                }
                 about_keys => {
                     let reply = tokio::select! {
                         reply = key_requests::answer(&shared, about_keys, body) => reply,
@@ -149,21 +153,26 @@ impl Connection {
     }
 
     async fn read(&mut self) -> io::Result<(Request, Vec<u8>)> {
-        let garbled = |what| io::Error::new(ErrorKind::InvalidData, what);
-        let mut prefix = [0; PREFIX];
-        self.reader.read_exact(&mut prefix).await?;
-        let (header_length, body_length) = protocol::lengths(prefix).map_err(garbled)?;
-        let mut header = vec![0; header_length];
-        self.reader.read_exact(&mut header).await?;
-        let mut body = vec![0; body_length];
-        self.reader.read_exact(&mut body).await?;
-        Ok((protocol::decode(&header).map_err(garbled)?, body))
+        read(&mut self.reader).await
     }
 
     async fn reply(&mut self, reply: &Reply, body: &[u8]) -> io::Result<()> {
         let frame = protocol::encode(reply, body).map_err(io::Error::other)?;
         self.writer.write_all(&frame).await
     }
+}
+
+/// Reads a frame.
+async fn read(reader: &mut OwnedReadHalf) -> io::Result<(Request, Vec<u8>)> {
+    let garbled = |what| io::Error::new(ErrorKind::InvalidData, what);
+    let mut prefix = [0; PREFIX];
+    reader.read_exact(&mut prefix).await?;
+    let (header_length, body_length) = protocol::lengths(prefix).map_err(garbled)?;
+    let mut header = vec![0; header_length];
+    reader.read_exact(&mut header).await?;
+    let mut body = vec![0; body_length];
+    reader.read_exact(&mut body).await?;
+    Ok((protocol::decode(&header).map_err(garbled)?, body))
 }
 
 /// Waits for the end of the stream: a caller says nothing before its reply.

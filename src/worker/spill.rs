@@ -48,7 +48,7 @@ impl Record {
                     None => Ok(()),
                 }
             }
-            Record::Generation(call, id) => journal::set_generations(&[(*call, id.clone())]),
+            Record::Generation(call, id) => journal::set_generations([(call, id)]),
             Record::Deferred(call, xid) => journal::defer(&[(*call, *xid)]),
             Record::CallerGone(call) => journal::callers_gone(&[*call]),
             Record::Unsent(call) => {

@@ -202,8 +202,8 @@ fn functions_are_what_they_should_be() {
     // The paid functions go by these names.
     let paid = database.text(
         "SELECT count(*)::text FROM pg_proc WHERE pronamespace = 'hiems'::regnamespace
-           AND proname IN ('submit_prompt', 'complete', 'submit_prompt_detached')",
+           AND proname IN ('submit_prompt', 'submit_prompts', 'complete', 'submit_prompt_detached')",
         &[],
     );
-    assert_eq!(paid.as_deref(), Some("3"));
+    assert_eq!(paid.as_deref(), Some("4"));
 }

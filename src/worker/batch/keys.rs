@@ -1,5 +1,7 @@
 //! Idempotency keys of a batch's calls.
 
+use std::collections::HashMap;
+
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
 
@@ -20,14 +22,40 @@ pub(super) fn take_keys(intents: &[Intent]) -> SpiResult<()> {
     Ok(())
 }
 
+/// The keys that calls of the same commit have, by principal and key.
+#[derive(Default)]
+pub(super) struct TakenHere<'a>(HashMap<(&'a str, &'a str), Taken>);
+
+impl<'a> TakenHere<'a> {
+    pub fn of(intents: &'a [Intent]) -> TakenHere<'a> {
+        let mut taken = TakenHere::default();
+        for intent in intents {
+            taken.insert(&intent.principal, intent.idempotency.as_ref(), intent.id);
+        }
+        taken
+    }
+
+    pub fn add(&mut self, submit: &'a Submit) {
+        let entry = &submit.entry;
+        self.insert(&entry.principal, submit.idempotency.as_ref(), entry.id);
+    }
+
+    fn insert(&mut self, principal: &'a str, key: Option<&'a Idempotency>, call: Uuid) {
+        if let Some(Idempotency { key, digest }) = key {
+            let taken = Taken { call, digest: digest.clone() };
+            self.0.entry((principal, key)).or_insert(taken);
+        }
+    }
+}
+
 impl Batch {
-    /// Why a call with an idempotency key may not be sent: another has it. `admitted` are intents of the
-    /// same commit.
+    /// Why a call with an idempotency key may not be sent: another has it. `here` are the keys of the same
+    /// commit.
     pub(super) fn taken(
         &self,
         submit: &Submit,
         wanted: &Idempotency,
-        admitted: &[Intent],
+        here: &TakenHere,
         conditions: &Conditions,
     ) -> SpiResult<Option<Hold>> {
         let retention = conditions.answer_retention;
@@ -38,17 +66,8 @@ impl Batch {
             return Ok(Some(Hold::Refused(locked("hiems_private.calls"))));
         }
         let principal = &submit.entry.principal;
-        let same = |intent: &&Intent| {
-            let key = intent.idempotency.as_ref().map(|other| &other.key);
-            intent.principal == *principal && key == Some(&wanted.key)
-        };
-        let of = |intent: &Intent| {
-            let digest = intent.idempotency.as_ref().map(|other| other.digest.clone());
-            Taken { call: intent.id, digest: digest.unwrap_or_default() }
-        };
-        let here = admitted.iter().chain(&self.spilled).find(same).map(of);
-        let taken = match here {
-            Some(taken) => Some(taken),
+        let taken = match here.0.get(&(principal.as_str(), wanted.key.as_str())) {
+            Some(taken) => Some(taken.clone()),
             None if !idempotency::try_lock() => {
                 return Ok(Some(Hold::Refused(locked("hiems_private.idempotency_keys"))));
             }

@@ -1,7 +1,7 @@
 //! Parts of a batch. All that there is of one call stays together: a settlement without the intent
 //! before it would find no row to settle.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -23,14 +23,14 @@ impl Batch {
     /// Takes out all that there is of these calls.
     pub fn take_of(&mut self, calls: &HashSet<Uuid>) -> Batch {
         let is_of = |call: &Uuid| calls.contains(call);
-        let is_of_pair = |(call, _): &mut (Uuid, String)| calls.contains(call);
-        let generations: Vec<_> = self.generations.extract_if(.., is_of_pair).collect();
+        let is_of_pair = |call: &Uuid, _: &mut String| calls.contains(call);
+        let generations: HashMap<_, _> = self.generations.extract_if(is_of_pair).collect();
         let part = Batch {
             intents: self.intents.extract_if(.., |(s, _)| is_of(&s.entry.id)).collect(),
             spilled: self.spilled.extract_if(.., |intent| is_of(&intent.id)).collect(),
             oldest_generation: self.oldest_generation.filter(|_| !generations.is_empty()),
             generations,
-            spilled_generations: self.spilled_generations.extract_if(.., is_of_pair).collect(),
+            spilled_generations: self.spilled_generations.extract_if(is_of_pair).collect(),
             again: self.again.extract_if(.., |(call, ..)| is_of(call)).collect(),
             settlements: self
                 .settlements

@@ -68,7 +68,7 @@ impl Batch {
         let Spilled { go, mut intents, mut rows } = spilled;
         self.undelivered.clear();
         self.spilled.append(&mut intents);
-        self.spilled_generations.append(&mut self.generations);
+        self.spilled_generations.extend(std::mem::take(&mut self.generations));
         self.oldest_generation = None;
         self.spilled_gone.append(&mut self.gone);
         self.spilled_unsent.append(&mut self.unsent);

@@ -1,9 +1,11 @@
 //! Books what callers left, and looks whether it is time to go.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiResult;
 use pgrx::warning;
+use uuid::Uuid;
 
 use super::Gateway;
 use crate::contents;
@@ -116,12 +118,13 @@ impl Gateway {
     }
 
     /// Where one call cannot be booked, the others must be.
-    fn sweep_one_by_one(&mut self, open: &[uuid::Uuid]) {
+    fn sweep_one_by_one(&mut self, open: &[Uuid]) {
         let system = self.system_identifier;
         let Ok(settled) = xact::transaction(journal::settled) else { return };
-        for call in settled {
+        let open: HashSet<Uuid> = open.iter().copied().collect();
+        for call in settled.into_iter().filter(|call| !open.contains(call)) {
             let booked = xact::transaction(|| match ledger::try_lock() && journal::try_lock() {
-                true => Ok(ledger::book_finished(system, open, Some(call), 1)?),
+                true => Ok(ledger::book_finished(system, &[], Some(call), 1)?),
                 false => Err(xact::Aborted::by_lock()),
             });
             if let Err(aborted) = booked.map(|swept| self.take_swept(&swept)) {

@@ -4,14 +4,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{MutexGuard, Notify, oneshot, watch};
 use uuid::Uuid;
 
 use crate::openrouter::client::OpenRouter;
 use crate::worker::events::{Event, Outbox};
 
-type Open = HashMap<Uuid, Vec<oneshot::Sender<()>>>;
+/// Who waits for the end of each call; None: it has ended, and its caller may still be reading.
+type Open = HashMap<Uuid, Option<Vec<oneshot::Sender<()>>>>;
 
 /// What tokio's tasks and the main thread share.
 pub struct Shared {
@@ -19,7 +21,12 @@ pub struct Shared {
     openrouter: RwLock<Result<OpenRouter, String>>,
     /// Calls whose callers have not read their replies yet, and have not gone; and who waits for the end of
     /// each.
-    open: Mutex<HashMap<Uuid, Vec<oneshot::Sender<()>>>>,
+    open: Mutex<Open>,
+    /// Calls that are under way, or ask to be.
+    flights: AtomicUsize,
+    /// One that waits for room, and is told when a flight ends; the others wait for their turn.
+    first_in_queue: tokio::sync::Mutex<()>,
+    landed: Notify,
     connections: AtomicUsize,
     /// Connections whose transactions change the queue.
     enqueuing: AtomicUsize,
@@ -45,6 +52,9 @@ impl Shared {
             last_contact: Mutex::default(),
             openrouter: RwLock::new(openrouter),
             open: Mutex::default(),
+            flights: AtomicUsize::new(0),
+            first_in_queue: tokio::sync::Mutex::default(),
+            landed: Notify::new(),
             connections: AtomicUsize::new(0),
             enqueuing: AtomicUsize::new(0),
         }
@@ -69,11 +79,11 @@ impl Shared {
     pub async fn until_ended(&self, call: Uuid) {
         let (sender, ended) = oneshot::channel();
         let is_open = self.open_set(|open| match open.get_mut(&call) {
-            Some(waiting) => {
+            Some(Some(waiting)) => {
                 waiting.push(sender);
                 true
             }
-            None => false,
+            Some(None) | None => false,
         });
         if is_open {
             // Rung, or dropped with the call: it has ended.
@@ -83,12 +93,17 @@ impl Shared {
 
     /// True while a call is under way, or its caller reads the answer.
     pub fn is_open(&self, call: Uuid) -> bool {
-        self.open_set(|open| open.contains_key(&call))
+        self.open_set(|open| matches!(open.get(&call), Some(Some(_))))
     }
 
-    /// How many calls are under way, or waiting to be.
+    /// True while a call is under way, or any caller may still be reading.
+    pub fn is_busy(&self) -> bool {
+        self.in_flight() > 0 || self.open_set(|open| !open.is_empty())
+    }
+
+    /// How many calls are under way, or ask to be.
     pub fn in_flight(&self) -> usize {
-        self.open_set(|open| open.len())
+        self.flights.load(Ordering::Acquire)
     }
 
     /// How many connections are open.
@@ -137,8 +152,19 @@ pub struct OpenCall(Arc<Shared>, Uuid);
 
 impl OpenCall {
     pub fn new(shared: &Arc<Shared>, call: Uuid) -> OpenCall {
-        shared.open_set(|open| open.entry(call).or_default().len());
+        shared.open_set(|open| open.insert(call, Some(Vec::new())));
         OpenCall(Arc::clone(shared), call)
+    }
+
+    /// The call.
+    pub fn id(&self) -> Uuid {
+        self.1
+    }
+
+    /// It has ended, and who waits for that need not wait until its caller has read the answer.
+    pub fn end(&self) {
+        // With them goes what they wait for.
+        self.0.open_set(|open| open.get_mut(&self.1).and_then(Option::take));
     }
 }
 
@@ -146,6 +172,48 @@ impl Drop for OpenCall {
     fn drop(&mut self) {
         // With it go those who wait.
         self.0.open_set(|open| open.remove(&self.1));
+    }
+}
+
+/// A call that is under way, or asks to be, counted for as long as it lives.
+pub struct Flight(Arc<Shared>);
+
+impl Flight {
+    pub fn new(shared: &Arc<Shared>) -> Flight {
+        shared.flights.fetch_add(1, Ordering::AcqRel);
+        Flight(Arc::clone(shared))
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.flights.fetch_sub(1, Ordering::AcqRel);
+        self.0.landed.notify_one();
+    }
+}
+
+/// A call's place among those that wait for room.
+pub struct Queue<'s> {
+    shared: &'s Shared,
+    turn: Option<MutexGuard<'s, ()>>,
+}
+
+/// How long the first one waits where nobody says that there is room: a setting may have changed.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+impl<'s> Queue<'s> {
+    pub fn new(shared: &'s Shared) -> Queue<'s> {
+        Queue { shared, turn: None }
+    }
+
+    /// Waits until it is worth asking again: only the first in the queue asks, or hundreds would each time.
+    pub async fn wait(&mut self) {
+        match self.turn {
+            None => self.turn = Some(self.shared.first_in_queue.lock().await),
+            Some(_) => {
+                let _ = tokio::time::timeout(PATIENCE, self.shared.landed.notified()).await;
+            }
+        }
     }
 }
 

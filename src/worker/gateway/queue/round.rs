@@ -23,7 +23,7 @@ use crate::worker::batch::book::book;
 use crate::worker::events::QueuedEnd;
 use crate::worker::journal::{self, Intent, ToLookUp};
 use crate::worker::queued;
-use crate::worker::server::OpenCall;
+use crate::worker::server::{Flight, OpenCall};
 use crate::worker::settlement::Settlement;
 
 /// How long a call is left alone for which there is no key.
@@ -237,9 +237,9 @@ impl Gateway {
             let call = job.call();
             self.queue.in_flight.insert(call, job.entry.principal.clone());
             self.queue.paces.started(job.model());
-            let open = OpenCall::new(&self.shared, call);
+            let under_way = (OpenCall::new(&self.shared, call), Flight::new(&self.shared));
             let shared = Arc::clone(&self.shared);
-            self.runtime.spawn(queued::run(open, shared, job, authorization));
+            self.runtime.spawn(queued::run(under_way, shared, job, authorization));
         }
     }
 }
@@ -252,6 +252,7 @@ fn intent(job: &Job, created_at: &str) -> Intent {
         created_at: created_at.to_owned(),
         entry: job.entry.clone(),
         idempotency: None,
+        batch: None,
     }
 }
 
