@@ -121,7 +121,9 @@ async fn admission(
             },
             None => return Err(refused(leaving())),
         };
+        // What it waits for now is not room.
         drop(flight);
+        queue = Queue::new(shared);
         if looked_at == Some(taken) && !shared.is_open(taken) {
             return Err((Reply::Replay { call: taken }, Vec::new()));
         }

@@ -9,6 +9,8 @@ pub enum Form {
     SubmitPrompt,
     /// Twice under one idempotency key: the second is the first one's answer.
     Keyed,
+    /// Three at a time in one statement, each under a label of its own; an error is raised.
+    Batch,
     Complete,
     /// Enqueued: it is made, whatever happens, if the transaction commits.
     Queued,
@@ -18,10 +20,21 @@ pub enum Form {
 
 /// All of them.
 pub const FORMS: &[Form] =
-    &[Form::SubmitPrompt, Form::Keyed, Form::Complete, Form::Queued, Form::Detached];
+    &[Form::SubmitPrompt, Form::Keyed, Form::Batch, Form::Complete, Form::Queued, Form::Detached];
 
 const MODELS: [&str; 3] =
     ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4.5", "meta-llama/llama-3.3-70b-instruct:free"];
+
+/// What follows the label of a call in the labels of those that are made with it ([`Form::Batch`]).
+pub const SUFFIXES: [&str; 3] = ["", "+2", "+3"];
+
+impl Form {
+    /// The labels of the calls that it makes for one label.
+    pub fn labels(self, label: &str) -> impl Iterator<Item = String> {
+        let count = if self == Form::Batch { SUFFIXES.len() } else { 1 };
+        SUFFIXES[..count].iter().map(move |suffix| format!("{label}{suffix}"))
+    }
+}
 
 /// One call as an expression of SQL.
 pub struct Call {
@@ -53,12 +66,12 @@ impl Call {
         let place: usize = self.label.bytes().map(usize::from).sum();
         let model = quote(MODELS[place % MODELS.len()]);
         let question = format!("torture {}", self.label);
+        let mut options = json!({ "metadata": self.metadata });
+        if self.metadata.contains_key("fake_tool_cost") {
+            options["plugins"] = json!([{ "id": "web" }]);
+        }
         match self.form {
             Form::SubmitPrompt | Form::Keyed | Form::Queued | Form::Detached => {
-                let mut options = json!({ "metadata": self.metadata });
-                if self.metadata.contains_key("fake_tool_cost") {
-                    options["plugins"] = json!([{ "id": "web" }]);
-                }
                 let call = |function: &str, key: &str| {
                     format!(
                         "hiems.{function}({model}, {}::jsonb, \"user\" => {label}, \
@@ -78,6 +91,16 @@ impl Call {
                     _ => call("submit_prompt", ""),
                 }
             }
+            Form::Batch => format!(
+                "(SELECT string_agg(content, ' ') FROM hiems.submit_prompts((
+                     SELECT jsonb_agg(jsonb_build_object(
+                         'model', {model}, 'messages', {}::jsonb, 'user', ({label}) || suffix,
+                         'use_case', 'torture', 'options', {}::jsonb))
+                     FROM unnest({}::text[]) AS suffix), on_error => 'raise'))",
+                quote(&user_message(&question)),
+                quote(&options.to_string()),
+                quote(&format!("{{{}}}", SUFFIXES.map(|suffix| format!("\"{suffix}\"")).join(",")))
+            ),
             Form::Complete => format!(
                 "hiems.complete({}, {model}, \"user\" => {label}, use_case => 'torture')",
                 quote(&question)

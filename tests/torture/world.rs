@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use postgres::Client;
 
 use crate::fault::Counts;
-use crate::form::Form;
+use crate::form::{Form, SUFFIXES};
 use crate::outage::Outages;
 use crate::plan::{Plan, Planned};
 use crate::prepared::Prepared;
@@ -68,21 +68,27 @@ impl World {
         }
     }
 
-    /// Notes a call that is about to be made under this label.
+    /// Notes a call that is about to be made under this label, and those that are made with it.
     pub fn note(&self, label: &str, planned: &Planned) {
-        let made = Made {
-            form: planned.form,
-            upstream: planned.upstream.name,
-            leaves_open: planned.upstream.leaves_open,
-            expected: Expected::Any,
-        };
-        self.made.lock().expect("the calls").insert(label.to_owned(), made);
+        let mut noted = self.made.lock().expect("the calls");
+        for label in planned.form.labels(label) {
+            let made = Made {
+                form: planned.form,
+                upstream: planned.upstream.name,
+                leaves_open: planned.upstream.leaves_open,
+                expected: Expected::Any,
+            };
+            noted.insert(label, made);
+        }
     }
 
     /// Notes what its caller knows of its outcome.
     pub fn expect(&self, label: &str, expected: Expected) {
-        if let Some(made) = self.made.lock().expect("the calls").get_mut(label) {
-            made.expected = expected;
+        let mut noted = self.made.lock().expect("the calls");
+        for suffix in SUFFIXES {
+            if let Some(made) = noted.get_mut(&format!("{label}{suffix}")) {
+                made.expected = expected;
+            }
         }
     }
 

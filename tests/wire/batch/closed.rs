@@ -20,6 +20,7 @@ fn fetched(database: &Database, fetch: i32, end: &str) {
         .expect("BEGIN");
     let rows = client.query(&format!("FETCH {fetch} FROM c"), &[]).expect("rows");
     assert_eq!(rows.len(), fetch as usize);
+    wait_until("the slow ones are in flight", SOON, || database.fake.in_flight() == 5);
     client.batch_execute(end).expect(end);
 }
 

@@ -98,10 +98,10 @@ fn a_killed_caller_s_calls_are_found_again() {
     let killed = Command::new("kill").args(["-9", &running.pid.to_string()]).status();
     assert!(killed.expect("kill").success());
     running.end().1.expect_err("no rows");
-    wait_until("the server is back", SOON, || {
-        database.config("postgres").connect(postgres::NoTls).is_ok()
+    wait_until("the server is back, and a gateway with it", SOON, || {
+        let client = database.config("postgres").connect(postgres::NoTls);
+        client.is_ok_and(|mut client| client.batch_execute("SELECT hiems.settle_now()").is_ok())
     });
-    database.admin().batch_execute("SELECT hiems.settle_now()").expect("a gateway");
     let all = booked(&database);
     assert_eq!(all.values().sum::<usize>(), 20, "{all:?}");
     assert!(!all.contains_key("committed"), "{all:?}");

@@ -6,10 +6,15 @@ use hiems_tests::{Database, Running, wait_until};
 
 use super::{SOON, booked, many, outcomes, request, submit};
 
-/// The most memory that a process has had, in bytes.
+/// The most memory that a process has had, without the server's shared memory, in bytes.
 fn peak(pid: i32) -> u64 {
+    let of = |name: &str| memory(pid, name);
+    of("VmHWM:").saturating_sub(of("RssShmem:"))
+}
+
+fn memory(pid: i32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
@@ -32,6 +37,7 @@ fn ten_thousand_of_a_kilobyte_take_little_memory() {
     let requests: Vec<_> =
         (0..10_000).map(|_| request(&text[..400], &[("note", &text[..500])])).collect();
     let gateway = database.gateways()[0];
+    println!("the gateway had {} MB before", peak(gateway) >> 20);
     let running = Running::with(database.admin(), move |client| {
         let began = Instant::now();
         let answers = submit(client, &requests, ", 500")?;

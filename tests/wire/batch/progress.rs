@@ -2,7 +2,7 @@
 
 use hiems_tests::{Database, Running, wait_until};
 
-use super::{SOON, booked, many, outcomes, request, submit};
+use super::{SOON, booked, many, request, submit};
 
 const PROGRESS: &str = "
     SELECT DISTINCT concat_ws(' ', batch_size, batch_done, batch_failed, batch_cost_usd)
@@ -12,7 +12,6 @@ const PROGRESS: &str = "
 fn another_session_sees_how_far_it_is() {
     let mut database = Database::new();
     let role = database.role_with("caller");
-    let stranger = database.role_with("caller2_of".split('2').next().expect("a level"));
     let mut requests = many(6, &[("fake_cost", "0.125")]);
     requests[1] = request("poor", &[("fake_status", "402")]);
     requests.extend(many(4, &[("fake_delay_ms", "3000"), ("fake_cost", "0.5")]));
@@ -31,7 +30,6 @@ fn another_session_sees_how_far_it_is() {
     hiems_tests::call(&mut alone, "{}").expect("an answer");
     let own = database.connect(&role).query(PROGRESS, &[]).expect("hiems.calls").len();
     assert_eq!(own, 1);
-    let _ = stranger;
     running.end().1.expect("rows");
     assert_eq!(booked(&database).get("failed"), Some(&1));
     assert_eq!(database.count("hiems.calls"), 0);
@@ -58,5 +56,4 @@ fn others_see_none_of_it_and_other_calls_are_of_no_batch() {
     single.end().1.expect("an answer");
     running.end().1.expect("rows");
     assert_eq!(booked(&database).values().sum::<usize>(), 4);
-    let _ = outcomes(&[]);
 }
