@@ -147,9 +147,23 @@ pub fn try_lock() -> bool {
     lock::try_lock_for_writing(c"hiems", c"ai_usage_logs")
 }
 
+/// How much is booked in one statement: jsonb takes no more than 256 MB.
+const MOST_BYTES: usize = 4 << 20;
+
 /// Books calls in the caller's own transaction; each entry is the JSON that the gateway settled.
 pub fn book(entries: &[String]) -> SpiResult<()> {
-    spi::execute(BOOK, &[format!("[{}]", entries.join(",")).into()])
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |entry: &&String| {
+            bytes += entry.len();
+            bytes <= MOST_BYTES
+        };
+        let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+        spi::execute(BOOK, &[format!("[{}]", part.join(",")).into()])?;
+        rest = after;
+    }
+    Ok(())
 }
 
 /// True of a call `c` in the journal that its caller has not booked, while OpenRouter may still say what it

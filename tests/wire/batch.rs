@@ -239,15 +239,40 @@ fn costs_are_told_where_the_rates_and_the_journal_are_locked() {
     assert_eq!(booked(&database), outcomes(&[("committed", 5)]));
 }
 
-// A function that gives one row is run once a column there; one that gives a set is not.
+// What stands in such a star is copied for each column; PostgreSQL sees that copies are the same only where
+// they hold no sub-select.
 #[test]
-fn a_star_makes_the_calls_once() {
+fn columns_are_had_from_a_row_and_not_by_a_star() {
     let database = Database::new();
     let mut client = database.admin();
-    let sql = "SELECT (hiems.submit_prompts($1::text::jsonb)).*";
-    let rows = client.query(sql, &[&json!(many(3, &[])).to_string()]).expect("rows");
-    assert_eq!(rows.len(), 3);
-    assert_eq!(rows[0].len(), 6);
-    assert_eq!(database.fake.requests().len(), 3);
-    assert_eq!(booked(&database), outcomes(&[("committed", 3)]));
+    let requests = json!(many(2, &[])).to_string();
+    let mut made = |sql: &str| {
+        let before = database.fake.requests().len();
+        let rows = client.query(sql, &[&requests]).expect("rows");
+        assert_eq!((rows.len(), rows[0].len()), (2, 6));
+        database.fake.requests().len() - before
+    };
+    let row = "SELECT hiems.submit_prompts((SELECT $1::text::jsonb)) AS r";
+    assert_eq!(made(&format!("SELECT (r).* FROM ({row}) AS t")), 2);
+    assert_eq!(made("SELECT (hiems.submit_prompts((SELECT $1::text::jsonb))).*"), 12);
+    assert_eq!(booked(&database), outcomes(&[("committed", 14)]));
+}
+
+// As docs/batches.md has it.
+#[test]
+fn requests_are_made_of_a_table_and_joined_to_it() {
+    let database = Database::new();
+    let mut client = database.admin();
+    client
+        .batch_execute(
+            "CREATE TABLE tickets AS
+             SELECT id, 'u' || id % 3 AS author, 'body ' || id AS body FROM generate_series(1, 40) AS id",
+        )
+        .expect("a table");
+    let text = include_str!("../../docs/batches.md");
+    let statement = text.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next());
+    let rows = client.query(statement.expect("the first statement"), &[]).expect("rows");
+    assert_eq!(rows.len(), 40);
+    assert!(rows.iter().all(|row| row.get::<_, Option<String>>(1).is_some()));
+    assert_eq!(booked(&database), outcomes(&[("committed", 40)]));
 }
