@@ -11,6 +11,8 @@ pub enum Form {
     Keyed,
     /// Three at a time in one statement, each under a label of its own; an error is raised.
     Batch,
+    /// The same, but that nobody reads further than the first row.
+    Closed,
     Complete,
     /// Enqueued: it is made, whatever happens, if the transaction commits.
     Queued,
@@ -19,19 +21,31 @@ pub enum Form {
 }
 
 /// All of them.
-pub const FORMS: &[Form] =
-    &[Form::SubmitPrompt, Form::Keyed, Form::Batch, Form::Complete, Form::Queued, Form::Detached];
+pub const FORMS: &[Form] = &[
+    Form::SubmitPrompt,
+    Form::Keyed,
+    Form::Batch,
+    Form::Closed,
+    Form::Complete,
+    Form::Queued,
+    Form::Detached,
+];
 
 const MODELS: [&str; 3] =
     ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4.5", "meta-llama/llama-3.3-70b-instruct:free"];
 
-/// What follows the label of a call in the labels of those that are made with it ([`Form::Batch`]).
+/// What follows the label of a call in the labels of those that are made with it.
 pub const SUFFIXES: [&str; 3] = ["", "+2", "+3"];
 
 impl Form {
+    /// True where some of its calls are committed, and others are not.
+    pub fn is_mixed(self) -> bool {
+        self == Form::Closed
+    }
+
     /// The labels of the calls that it makes for one label.
     pub fn labels(self, label: &str) -> impl Iterator<Item = String> {
-        let count = if self == Form::Batch { SUFFIXES.len() } else { 1 };
+        let count = if matches!(self, Form::Batch | Form::Closed) { SUFFIXES.len() } else { 1 };
         SUFFIXES[..count].iter().map(move |suffix| format!("{label}{suffix}"))
     }
 }
@@ -91,16 +105,23 @@ impl Call {
                     _ => call("submit_prompt", ""),
                 }
             }
-            Form::Batch => format!(
-                "(SELECT string_agg(content, ' ') FROM hiems.submit_prompts((
-                     SELECT jsonb_agg(jsonb_build_object(
-                         'model', {model}, 'messages', {}::jsonb, 'user', ({label}) || suffix,
-                         'use_case', 'torture', 'options', {}::jsonb))
-                     FROM unnest({}::text[]) AS suffix), on_error => 'raise'))",
-                quote(&user_message(&question)),
-                quote(&options.to_string()),
-                quote(&format!("{{{}}}", SUFFIXES.map(|suffix| format!("\"{suffix}\"")).join(",")))
-            ),
+            Form::Batch | Form::Closed => {
+                let suffixes = SUFFIXES.map(|suffix| format!("\"{suffix}\"")).join(",");
+                let submit = format!(
+                    "hiems.submit_prompts((
+                         SELECT jsonb_agg(jsonb_build_object(
+                             'model', {model}, 'messages', {}::jsonb, 'user', ({label}) || suffix,
+                             'use_case', 'torture', 'options', {}::jsonb))
+                         FROM unnest({}::text[]) AS suffix), on_error => 'raise')",
+                    quote(&user_message(&question)),
+                    quote(&options.to_string()),
+                    quote(&format!("{{{suffixes}}}"))
+                );
+                match self.form {
+                    Form::Batch => format!("(SELECT string_agg(content, ' ') FROM {submit})"),
+                    _ => format!("(SELECT (r).content FROM (SELECT {submit} AS r) AS t LIMIT 1)"),
+                }
+            }
             Form::Complete => format!(
                 "hiems.complete({}, {model}, \"user\" => {label}, use_case => 'torture')",
                 quote(&question)

@@ -32,6 +32,8 @@ pub struct Made {
     pub upstream: &'static str,
     pub leaves_open: bool,
     pub expected: Expected,
+    /// True where it may be one that is not committed with its transaction.
+    pub is_mixed: bool,
 }
 
 /// The run.
@@ -77,6 +79,7 @@ impl World {
                 upstream: planned.upstream.name,
                 leaves_open: planned.upstream.leaves_open,
                 expected: Expected::Any,
+                is_mixed: planned.form.is_mixed(),
             };
             noted.insert(label, made);
         }
@@ -87,7 +90,8 @@ impl World {
         let mut noted = self.made.lock().expect("the calls");
         for suffix in SUFFIXES {
             if let Some(made) = noted.get_mut(&format!("{label}{suffix}")) {
-                made.expected = expected;
+                let is_open = made.is_mixed && expected == Expected::Committed;
+                made.expected = if is_open { Expected::Any } else { expected };
             }
         }
     }
