@@ -14,8 +14,8 @@ CREATE TABLE hiems_private.calls (
     system_identifier bigint NOT NULL,
     -- True once the caller was cancelled or died before it had read the answer.
     caller_gone       boolean NOT NULL DEFAULT false,
-    -- Set where the caller could not book it, since the ledger was locked: the innermost transaction
-    -- that it ran in.
+    -- Set where the caller could not book it, since the ledger was locked, or did not fetch a stream to its
+    -- end: the innermost transaction that it ran in.
     deferred_xid      xid8,
     generation_id     text,
     -- True where OpenRouter's own record of the generation has yet to say what it cost.

@@ -32,14 +32,14 @@ COMMENT ON INDEX hiems_private.api_keys_pkey IS 'One key per name.';
 
 COMMENT ON TABLE hiems_private.calls IS 'Calls on their way: a row from before the request is sent until its ledger row is there. Written by the gateway.';
 COMMENT ON COLUMN hiems_private.calls.id IS 'The call''s id, and its ledger row''s.';
-COMMENT ON COLUMN hiems_private.calls.state IS '''sent'': in flight, or about to be; ''answered'', ''failed'': settled, to be booked; ''unknown'': sent, and no more is known; ''booked'': it is in the ledger, and its generation is looked up to be compared.';
+COMMENT ON COLUMN hiems_private.calls.state IS '''sent'': in flight, or about to be; ''answered'', ''failed'': settled, to be booked; ''unknown'': sent, and no more is known, or a stream that its caller closed, whose cost is asked for; ''booked'': it is in the ledger, and its generation is looked up to be compared.';
 COMMENT ON COLUMN hiems_private.calls.created_at IS 'When the call was made.';
 COMMENT ON COLUMN hiems_private.calls.settled_at IS 'When its end was committed; NULL while it is in flight.';
 COMMENT ON COLUMN hiems_private.calls.caller_xid IS 'The caller''s top-level transaction; NULL: it is made for none.';
 COMMENT ON COLUMN hiems_private.calls.system_identifier IS 'The cluster that transaction ran in: after a restore it is another one, and the caller gone.';
 COMMENT ON COLUMN hiems_private.calls.caller_gone IS 'True once the caller was cancelled or died before it had read the answer.';
 COMMENT ON COLUMN hiems_private.calls.look_up IS 'True where OpenRouter''s record of the generation has yet to say what it cost (GET /generation).';
-COMMENT ON COLUMN hiems_private.calls.deferred_xid IS 'The innermost transaction of a caller that left the booking to the gateway, since the ledger was locked; else NULL.';
+COMMENT ON COLUMN hiems_private.calls.deferred_xid IS 'The innermost transaction of a caller that left the booking to the gateway, since the ledger was locked or it did not fetch a stream to its end; else NULL.';
 COMMENT ON COLUMN hiems_private.calls.generation_id IS 'OpenRouter''s id of the generation, from the moment the headers came; NULL before.';
 COMMENT ON COLUMN hiems_private.calls.batch_id IS 'The statement of hiems.submit_prompts() that it is one of; NULL: of none.';
 COMMENT ON COLUMN hiems_private.calls.batch_size IS 'How many calls that one makes; NULL: it is of none.';

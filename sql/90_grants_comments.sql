@@ -20,6 +20,15 @@ COMMENT ON PROCEDURE hiems.submit_prompt_detached(text, jsonb, text, text, text,
 The gateway books the call with its settlement: the row is there when CALL returns (''committed'' with the answer, ''failed'' with an error, ''cancelled'' where the caller had gone by then), or, where a table is locked or the cost is not known yet, some time after; a ROLLBACK afterwards changes nothing. NOTIFY goes by the gateway''s hiems.notify.
 Errors: 25001 in a transaction block, a function, an EXCEPTION block, or a procedure with a SET clause or SECURITY DEFINER: nothing was committed or sent; else as hiems.submit_prompt(). After a cancel, a timeout or the end of the session hiems.await_prompt(id) gives the answer; DETAIL names the id. PostgREST calls no procedures.';
 
+COMMENT ON FUNCTION hiems.stream_prompt(text, jsonb, text, text, text, jsonb, jsonb) IS
+'As hiems.submit_prompt(), with the answer as it is generated: a row for each chunk of OpenRouter''s stream, as it came but for what jsonb refuses. Text, reasoning and tool calls are in choices[0].delta, the end in choices[0].finish_reason, tokens and cost in the usage of the last but for none (its choices may be empty). Comments and [DONE] are no rows.
+SELECT hiems.stream_prompt(...) gives the rows as they come: in psql with FETCH_COUNT set, or over a cursor. SELECT * FROM hiems.stream_prompt(...) waits for all of them first: so PostgreSQL runs functions in FROM.
+Arguments: as in hiems.submit_prompt(); there is no idempotency_key. options must not have stream or stream_options.
+The call is booked (streamed, first_token_ms, the last usage''s tokens and cost) in the caller''s transaction when it has fetched the end: the row after the last. hiems.request_timeout bounds the whole stream, however slowly it is fetched; what is not fetched yet waits in the gateway, at most hiems.max_response_bytes, more raises PT502.
+Where the rows are not fetched to the end (LIMIT, CLOSE, the end of the transaction, cancel, terminate), the stream is closed at OpenRouter, which stops many providers, and is booked as cancelled with what OpenRouter''s record says it did cost (hiems.settlement_timeout); where it had ended by then, it is booked as what became of the transaction: committed or rolled_back.
+Errors: as in hiems.submit_prompt(), before the first row or between rows; the rows before it stand. PT502 also where the stream ends in the middle, or ends in an error of the provider''s (that error''s own SQLSTATE where it has a code). A WARNING where a chunk was changed to fit jsonb: hiems.raw_answer(id) has the events as they came. The answer is not kept for hiems.await_prompt().
+Source: OpenRouter, API reference, Streaming.';
+
 COMMENT ON FUNCTION hiems.complete(text, text, text, text) IS
 'Asks a model one question and returns the text of its answer; NULL where the answer has none (a tool call). prompt: the question; model, "user", use_case: as in hiems.submit_prompt(). Books, and raises, as that does; a NULL prompt is 22023.';
 

@@ -60,6 +60,8 @@ pub struct Entry {
     pub error_code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<i64>,
     pub attempts: i32,
     pub streamed: bool,
     pub principal: String,
@@ -179,7 +181,7 @@ pub(crate) use waits_for_its_cost;
 macro_rules! outcome {
     () => {
         "CASE
-             WHEN c.state = 'unknown' THEN 'unknown'
+             WHEN c.state = 'unknown' AND c.entry ? 'error_code' THEN 'unknown'
              WHEN c.state = 'failed' THEN 'failed'
              WHEN c.system_identifier = $1 AND c.deferred_xid IS NOT NULL
                  THEN CASE pg_xact_status(c.deferred_xid)

@@ -28,6 +28,8 @@ pub struct Prompt {
     pub metadata: Option<String>,
     pub options: Option<String>,
     pub idempotency_key: Option<String>,
+    /// True where the answer is to come as a stream.
+    pub is_streamed: bool,
 }
 
 /// Texts that go into the journal and the ledger with each call, and how many octets they may have.
@@ -122,6 +124,7 @@ impl Prompt {
             user: &caller.user_id,
             session_id: self.session_id.as_deref(),
             options: self.options.as_deref(),
+            is_streamed: self.is_streamed,
         }
         .body()?;
         check_size(body.text.len())?;
@@ -143,6 +146,7 @@ impl Prompt {
             role_name: caller.role_name,
             application_name: session::setting(c"application_name"),
             attempts: 1,
+            streamed: self.is_streamed,
             calls: 1,
             ..Entry::default()
         };

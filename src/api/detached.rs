@@ -37,6 +37,7 @@ fn submit_prompt_detached(
         metadata: text(metadata),
         options: text(options),
         idempotency_key,
+        is_streamed: false,
     };
     Inout(or_raise(call(prompt, &calling)))
 }

@@ -12,3 +12,4 @@ pub mod prompt;
 pub mod queue;
 pub mod rates;
 pub mod settle;
+pub mod stream;

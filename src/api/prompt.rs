@@ -37,6 +37,7 @@ fn submit_prompt(
         metadata: text(metadata),
         options: text(options),
         idempotency_key,
+        ..Prompt::default()
     }))
 }
 

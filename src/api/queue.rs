@@ -47,6 +47,7 @@ fn enqueue_prompt(
         metadata: text(metadata),
         options: text(options),
         idempotency_key,
+        is_streamed: false,
     };
     let wishes = Wishes { run_at, priority, max_attempts };
     or_raise(enqueue_one(prompt, wishes))

@@ -200,7 +200,7 @@ pub(super) fn too_large(what: String) -> Error {
     }
 }
 
-enum Lost {
+pub(super) enum Lost {
     /// Surely not looked at.
     Before(Error),
     /// Perhaps.
@@ -209,9 +209,14 @@ enum Lost {
     TimedOut,
 }
 
-type Exchanged = (Connection, (Reply, Vec<u8>));
+pub(super) type Exchanged = (Connection, (Reply, Vec<u8>));
 
-fn exchange(request: &Request, body: &[u8], deadline: Option<Instant>) -> Result<Exchanged, Lost> {
+/// Sends a request, and waits for the first reply.
+pub(super) fn exchange(
+    request: &Request,
+    body: &[u8],
+    deadline: Option<Instant>,
+) -> Result<Exchanged, Lost> {
     for _ in 0..HANDOVERS {
         let mut connection = connect().map_err(Lost::Before)?;
         // A gateway that leaves says so before it closes, and then reads nothing more: what it says

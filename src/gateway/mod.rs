@@ -6,6 +6,7 @@ mod enqueued;
 mod many;
 pub mod protocol;
 mod start;
+mod stream;
 
 pub use enqueued::look_at_end;
 
@@ -13,3 +14,4 @@ pub use client::{
     Answered, Submitted, check, defer, reseal, seal, settle_now, status, submit, wait_for,
 };
 pub use many::{Ended, Sent};
+pub use stream::{Next, Stream, stream};

@@ -93,12 +93,14 @@ pub enum Request {
     Submit(Box<Submit>),
     /// Make these calls, so many at a time; the body is all their request bodies, one after the other.
     SubmitMany(Box<Many>),
+    /// Make this call, and pass its answer on as it comes; the body is the request body for OpenRouter.
+    Stream(Box<Submit>),
     /// The answer was read: the caller is no longer waiting.
     Received,
     /// The ledger is locked: the gateway shall book these calls, if the transaction `xid` commits.
     Defer { calls: Vec<Uuid>, xid: u64 },
-    /// The caller wants no more, and says nothing more: what it has of its answers, the gateway books, if the
-    /// transaction `xid` commits.
+    /// The caller wants no more of these calls, and says nothing more: what has been answered by then the gateway
+    /// books, if the transaction `xid` commits. Nothing is replied.
     Closed { calls: Vec<Uuid>, xid: u64 },
     /// How the gateway is, and whether it can open these keys.
     Status(Vec<StoredKey>),
@@ -203,6 +205,8 @@ pub enum Reply {
         is_changed: bool,
         entry: Option<String>,
     },
+    /// A chunk of a stream's, the body: JSON that `jsonb` takes. The stream ends with another reply.
+    Delta,
     /// The call failed after it was sent; the gateway books it. With its ledger row, as of an answer.
     Failed {
         call: Uuid,

@@ -20,7 +20,7 @@ pub struct HttpAnswer {
 }
 
 /// What an answer says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The body for the caller: JSON that `jsonb` takes.
     pub text: String,
@@ -48,11 +48,11 @@ pub enum Outcome {
 }
 
 /// Deeper answers are not given to callers: `jsonb` reads them by recursion.
-const MAX_DEPTH: usize = 1_000;
+pub(super) const MAX_DEPTH: usize = 1_000;
 
 /// Fields by name, unparsed: one that is too deep or of another type than expected spoils no other,
 /// and of a field given twice the last counts, as in `jsonb`.
-type Fields<'a> = HashMap<String, &'a RawValue>;
+pub(super) type Fields<'a> = HashMap<String, &'a RawValue>;
 
 /// Reads an HTTP answer.
 pub fn read(http: &HttpAnswer) -> Outcome {
@@ -91,7 +91,8 @@ pub fn read(http: &HttpAnswer) -> Outcome {
     Outcome::Failed { error, answer: Some(answer) }
 }
 
-fn answer(body: &Fields, choices: Option<&[&RawValue]>, text: &str) -> Answer {
+/// What a body, or a chunk of one, says.
+pub(super) fn answer(body: &Fields, choices: Option<&[&RawValue]>, text: &str) -> Answer {
     let choice: Fields = choices
         .and_then(|choices| serde_json::from_str(choices.first()?.get()).ok())
         .unwrap_or_default();
@@ -109,11 +110,11 @@ fn answer(body: &Fields, choices: Option<&[&RawValue]>, text: &str) -> Answer {
     }
 }
 
-fn field<'a, T: serde::Deserialize<'a>>(fields: &Fields<'a>, name: &str) -> Option<T> {
+pub(super) fn field<'a, T: serde::Deserialize<'a>>(fields: &Fields<'a>, name: &str) -> Option<T> {
     serde_json::from_str(fields.get(name)?.get()).ok()
 }
 
-fn value(fields: &Fields, name: &str) -> Option<Value> {
+pub(super) fn value(fields: &Fields, name: &str) -> Option<Value> {
     field(fields, name)
 }
 

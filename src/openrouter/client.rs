@@ -146,17 +146,40 @@ impl OpenRouter {
         on_headers: impl FnOnce(Option<String>),
     ) -> Result<HttpAnswer, HttpError> {
         let exchange = async {
-            let request = self
-                .client
-                .post(self.chat_completions.clone())
-                .header(AUTHORIZATION, authorization)
-                .header(CONTENT_TYPE, "application/json")
-                .body(body);
-            let response = request.send().await.map_err(|error| failed(&error))?;
+            let response = self.send(authorization, body).await?;
             on_headers(header(&response, "x-generation-id"));
             self.whole(response).await
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))
+    }
+
+    /// As [`OpenRouter::chat`], for a request that asks for a stream: an error before it comes whole.
+    pub async fn stream(
+        &self,
+        authorization: HeaderValue,
+        body: Bytes,
+        timeout: Duration,
+        on_headers: impl FnOnce(Option<String>),
+    ) -> Result<Streamed, HttpError> {
+        let exchange = async {
+            let response = self.send(authorization, body).await?;
+            on_headers(header(&response, "x-generation-id"));
+            if !response.status().is_success() {
+                return self.whole(response).await.map(Streamed::Whole);
+            }
+            Ok(Streamed::Stream(Body { response, left: self.max_response_bytes }))
+        };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))
+    }
+
+    async fn send(&self, authorization: HeaderValue, body: Bytes) -> Result<Response, HttpError> {
+        let request = self
+            .client
+            .post(self.chat_completions.clone())
+            .header(AUTHORIZATION, authorization)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
+        request.send().await.map_err(|error| failed(&error))
     }
 
     /// Asks what OpenRouter knows of the key of this header: it costs nothing, and changes nothing.
@@ -186,7 +209,7 @@ impl OpenRouter {
         let status = response.status().as_u16();
         let retry_after =
             header(&response, RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
-        let clock_skew = header(&response, DATE.as_str()).and_then(|date| clock_skew(&date));
+        let clock_skew = clock_skew(&response);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
             if body.len() + chunk.len() > self.max_response_bytes {
@@ -195,6 +218,49 @@ impl OpenRouter {
             body.extend_from_slice(&chunk);
         }
         Ok(HttpAnswer { status, retry_after, clock_skew, body })
+    }
+}
+
+/// What a request for a stream is answered with.
+pub enum Streamed {
+    Stream(Body),
+    /// An error, before anything was streamed.
+    Whole(HttpAnswer),
+}
+
+/// A body that comes bit by bit. Where it is dropped before its end, the connection closes, and OpenRouter
+/// knows that nobody listens.
+pub struct Body {
+    response: Response,
+    /// How many bytes it may still have.
+    left: usize,
+}
+
+impl Body {
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// OpenRouter's clock (the header Date) less this one's, in seconds.
+    pub fn clock_skew(&self) -> Option<i64> {
+        clock_skew(&self.response)
+    }
+
+    /// What comes next within `timeout`; None: it has ended.
+    pub async fn next(&mut self, timeout: Duration) -> Result<Option<Bytes>, HttpError> {
+        let next = tokio::time::timeout(timeout, self.response.chunk()).await;
+        let next = next.map_err(|_| HttpError::Timeout)?.map_err(|error| failed(&error))?;
+        self.left = self
+            .left
+            .checked_sub(next.as_ref().map_or(0, Bytes::len))
+            .ok_or(HttpError::TooLarge)?;
+        Ok(next)
+    }
+
+    /// Waits a little for the end of a body that has said its last, so that its connection can be kept.
+    pub async fn finish(mut self) {
+        // What comes is of no interest.
+        let _ = self.next(Duration::from_secs(1)).await;
     }
 }
 
@@ -214,9 +280,10 @@ fn failed(error: &reqwest::Error) -> HttpError {
     if error.is_connect() { HttpError::NotSent(text) } else { HttpError::Broken(text) }
 }
 
-/// What a Date header says less this clock, in whole seconds.
-fn clock_skew(date: &str) -> Option<i64> {
-    let date = chrono::DateTime::parse_from_rfc2822(date).ok()?;
+/// What the Date header says less this clock, in whole seconds.
+fn clock_skew(response: &Response) -> Option<i64> {
+    let date = header(response, DATE.as_str())?;
+    let date = chrono::DateTime::parse_from_rfc2822(&date).ok()?;
     Some(date.timestamp() - chrono::Utc::now().timestamp())
 }
 

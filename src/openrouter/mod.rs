@@ -9,4 +9,6 @@ pub mod key_info;
 pub mod money;
 pub mod request;
 pub mod retry;
+pub mod sse;
+pub mod stream;
 pub mod usage;

@@ -24,6 +24,8 @@ pub struct ChatRequest<'a> {
     pub session_id: Option<&'a str>,
     /// Text of a JSON object: every other field, passed through.
     pub options: Option<&'a str>,
+    /// True where the answer is to come as a stream.
+    pub is_streamed: bool,
 }
 
 const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
@@ -34,8 +36,8 @@ const RESERVED: [(&str, &str); 11] = [
     ("messages", "Use the argument messages."),
     ("user", "Use the argument \"user\"."),
     ("session_id", "Use the argument session_id."),
-    ("stream", "This function returns the whole answer."),
-    ("stream_options", "This function returns the whole answer."),
+    ("stream", "Use hiems.stream_prompt(), or another function for the whole answer."),
+    ("stream_options", "A stream of hiems.stream_prompt() has the usage in any case."),
     ("usage", "hiems asks for it itself."),
     ("api_key", "Store the key with hiems.set_api_key()."),
     ("authorization", "Store the key with hiems.set_api_key()."),
@@ -72,6 +74,9 @@ impl ChatRequest<'_> {
         body.insert("user".to_owned(), json!(self.user));
         if let Some(session) = self.session_id {
             body.insert("session_id".to_owned(), json!(session));
+        }
+        if self.is_streamed {
+            body.insert("stream".to_owned(), json!(true));
         }
         // A no-op today; older gateways leave the cost out without it.
         body.insert("usage".to_owned(), json!({"include": true}));
@@ -149,7 +154,14 @@ mod tests {
     use super::*;
 
     fn request<'a>(messages: &'a str, options: Option<&'a str>) -> ChatRequest<'a> {
-        ChatRequest { model: "a/b", messages, user: "u1", session_id: None, options }
+        ChatRequest {
+            model: "a/b",
+            messages,
+            user: "u1",
+            session_id: None,
+            options,
+            is_streamed: false,
+        }
     }
 
     #[test]
@@ -162,6 +174,17 @@ mod tests {
         let expected = concat!(
             r#"{"messages":[{"content":"hi","role":"user"}],"model":"a/b","temperature":0.10,"#,
             r#""top_p":1e-3,"usage":{"include":true},"user":"u1"}"#
+        );
+        assert_eq!(body.map(|body| body.text).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_with_its_usage() {
+        let request = request(r#"[{"role":"user"}]"#, None);
+        let body = ChatRequest { is_streamed: true, ..request }.body();
+        let expected = concat!(
+            r#"{"messages":[{"role":"user"}],"model":"a/b","stream":true,"#,
+            r#""usage":{"include":true},"user":"u1"}"#
         );
         assert_eq!(body.map(|body| body.text).as_deref(), Ok(expected));
     }

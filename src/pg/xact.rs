@@ -19,6 +19,13 @@ pub fn innermost_xid() -> u64 {
     unsafe { pg_sys::GetCurrentFullTransactionId().value }
 }
 
+/// True while the transaction, or the innermost savepoint's, is under way: false outside of one, and while one
+/// is rolled back.
+pub fn is_under_way() -> bool {
+    // SAFETY: reads state of this process.
+    unsafe { pg_sys::IsTransactionState() }
+}
+
 /// The caller's transaction is durable before its commit is confirmed, as one is that has written something.
 /// One that has not is confirmed before, and can be undone by a crash.
 pub fn force_durable_commit() {

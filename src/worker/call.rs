@@ -1,5 +1,7 @@
 //! One call on tokio's side: intent, HTTP, settlement. It runs to its end whatever the caller does: a
-//! generation that is not streamed is billed in full.
+//! generation that is not streamed is billed in full. A stream is closed once its caller has left.
+
+mod stream;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +12,11 @@ use secrecy::SecretSlice;
 use tokio::sync::watch;
 
 use super::events::{Event, Go, Hold};
-use super::server::{Flight, Queue, Shared};
+use super::server::{Flight, Queue, Rows, Shared};
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, Submit};
 use crate::ledger::Entry;
+use crate::openrouter::answer::HttpAnswer;
 use crate::openrouter::client::{HttpError, OpenRouter};
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::vault::blot;
@@ -24,15 +27,17 @@ pub type Answer = (Reply, Vec<u8>);
 /// How often it is looked whether a transaction that claims the same idempotency key is over.
 const CLAIM_POLL: Duration = Duration::from_millis(20);
 
-/// Runs a call, and settles it even if its task panics. `gone` says true once the caller has left.
+/// Runs a call, and settles it even if its task panics. `gone` says true once the caller has left, or wants no
+/// more of a stream. `rows`: where a stream's chunks go, each as it comes; the answer's body is empty then.
 pub async fn run(
     shared: Arc<Shared>,
     submit: Submit,
     body: Bytes,
     gone: watch::Receiver<bool>,
+    rows: Option<Rows>,
 ) -> Answer {
     let entry = submit.entry.clone();
-    let task = tokio::spawn(admit(Arc::clone(&shared), submit, body, gone));
+    let task = tokio::spawn(admit(Arc::clone(&shared), submit, body, gone, rows));
     match task.await {
         Ok(answer) => answer,
         Err(_) => {
@@ -48,6 +53,7 @@ async fn admit(
     submit: Submit,
     body: Bytes,
     gone: watch::Receiver<bool>,
+    rows: Option<Rows>,
 ) -> Answer {
     let call = submit.entry.id;
     let mut entry = submit.entry.clone();
@@ -83,6 +89,7 @@ async fn admit(
         keeps_answer,
         deadline,
         gone,
+        rows,
     };
     call.run(entry).await
 }
@@ -164,6 +171,7 @@ pub async fn once(
         keeps_answer: true,
         deadline: Instant::now() + openrouter.request_timeout(),
         gone,
+        rows: None,
     };
     sending.attempt(&once.entry).await
 }
@@ -180,6 +188,8 @@ struct Sending {
     /// The end of the caller's time, for all attempts together.
     deadline: Instant,
     gone: watch::Receiver<bool>,
+    /// Where the chunks of a stream go; None: the answer is not streamed.
+    rows: Option<Rows>,
 }
 
 impl Sending {
@@ -188,7 +198,11 @@ impl Sending {
         let call = entry.id;
         let mut earlier: Option<Settlement> = None;
         loop {
-            let settlement = match (self.attempt(&entry).await, earlier) {
+            let attempt = match &self.rows {
+                Some(rows) => self.attempt_stream(&entry, rows).await,
+                None => self.attempt(&entry).await,
+            };
+            let settlement = match (attempt, earlier) {
                 (Ok(settlement), _) => settlement,
                 // What came before stands.
                 (Err(_), Some(settlement)) => return settle(&self.shared, settlement).await,
@@ -212,19 +226,33 @@ impl Sending {
 
     /// Sends it once. The error: no connection, nothing was sent.
     async fn attempt(&self, entry: &Entry) -> Result<Settlement, String> {
-        let call = entry.id;
         let mut entry = entry.clone();
         let started = Instant::now();
-        let mut http = self
+        let http = self
             .openrouter
             .chat(self.authorization.clone(), self.body.clone(), self.time_left(), |id| {
-                if let Some(id) = id {
-                    let generation_id = id.clone();
-                    self.shared.outbox.send(Event::Generation { call, generation_id });
-                    entry.generation_id = Some(id);
-                }
+                self.note_generation(&mut entry, id);
             })
             .await;
+        self.settled(entry, started, http)
+    }
+
+    /// Has the generation's id journalled, where it has come.
+    fn note_generation(&self, entry: &mut Entry, id: Option<String>) {
+        if let Some(id) = id {
+            let (call, generation_id) = (entry.id, id.clone());
+            self.shared.outbox.send(Event::Generation { call, generation_id });
+            entry.generation_id = Some(id);
+        }
+    }
+
+    /// How an attempt ended that gave a whole answer, or none. The error: no connection, nothing was sent.
+    fn settled(
+        &self,
+        mut entry: Entry,
+        started: Instant,
+        mut http: Result<HttpAnswer, HttpError>,
+    ) -> Result<Settlement, String> {
         if let Err(HttpError::NotSent(what)) = http {
             self.shared.set_last_contact(Err(what.clone()));
             return Err(what);

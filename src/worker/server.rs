@@ -2,6 +2,7 @@
 
 mod many;
 mod shared;
+mod stream;
 mod submit;
 
 use std::io::{self, ErrorKind};
@@ -20,6 +21,7 @@ use crate::gateway::protocol::{self, HELLO, PREFIX, Reply, Request};
 
 use shared::{Counted, Enqueuing};
 pub use shared::{Flight, OpenCall, Queue, Shared};
+pub use stream::Rows;
 
 /// Listens at `path`. The name appears only once the socket can be connected to.
 pub async fn listen(path: &Path) -> io::Result<UnixListener> {
@@ -80,6 +82,7 @@ impl Connection {
             match request {
                 Request::Submit(submit) => submit::serve(self, *submit, body).await?,
                 Request::SubmitMany(many) => many::serve(self, *many, body).await?,
+                Request::Stream(submit) => stream::serve(self, *submit, body).await?,
                 Request::Defer { calls, xid } => self.defer(&calls, xid).await?,
                 Request::Status(keys) => {
                     let status = self.shared.outbox.ask(|done| Event::Status { keys, done }).await;
@@ -157,8 +160,7 @@ impl Connection {
     }
 
     async fn reply(&mut self, reply: &Reply, body: &[u8]) -> io::Result<()> {
-        let frame = protocol::encode(reply, body).map_err(io::Error::other)?;
-        self.writer.write_all(&frame).await
+        write(&mut self.writer, reply, body).await
     }
 }
 
@@ -173,6 +175,11 @@ async fn read(reader: &mut OwnedReadHalf) -> io::Result<(Request, Vec<u8>)> {
     let mut body = vec![0; body_length];
     reader.read_exact(&mut body).await?;
     Ok((protocol::decode(&header).map_err(garbled)?, body))
+}
+
+async fn write(writer: &mut OwnedWriteHalf, reply: &Reply, body: &[u8]) -> io::Result<()> {
+    let frame = protocol::encode(reply, body).map_err(io::Error::other)?;
+    writer.write_all(&frame).await
 }
 
 /// Waits for the end of the stream: a caller says nothing before its reply.

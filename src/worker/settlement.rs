@@ -1,5 +1,7 @@
 //! How a call ended, as the journal, the ledger and the caller see it.
 
+pub mod stream;
+
 use bytes::Bytes;
 use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
@@ -19,7 +21,7 @@ use crate::openrouter::retry::Again;
 pub enum State {
     Answered,
     Failed,
-    /// Whether it was generated or billed is not known.
+    /// Whether it was generated or billed is not known. Without an error code: its caller closed it.
     Unknown,
 }
 

@@ -202,8 +202,9 @@ fn functions_are_what_they_should_be() {
     // The paid functions go by these names.
     let paid = database.text(
         "SELECT count(*)::text FROM pg_proc WHERE pronamespace = 'hiems'::regnamespace
-           AND proname IN ('submit_prompt', 'submit_prompts', 'complete', 'submit_prompt_detached')",
+           AND proname IN ('submit_prompt', 'submit_prompts', 'submit_prompt_detached',
+                           'stream_prompt', 'complete')",
         &[],
     );
-    assert_eq!(paid.as_deref(), Some("4"));
+    assert_eq!(paid.as_deref(), Some("5"));
 }

@@ -197,8 +197,10 @@ fn settle(call: Uuid, record: &Record, rules: &journal::Rules) -> Result<Found, 
         lock_not_available: false,
         message: format!("its row in the journal cannot be read: {error}"),
     })?;
+    // What its caller closed has no error: the call did what was asked of it for as long as it was.
+    let state = if entry.error_code.is_some() { State::Failed } else { State::Answered };
     entry.settle_by(record.clone());
-    journal::settle(&[(State::Failed, &entry)], rules)?;
+    journal::settle(&[(state, &entry)], rules)?;
     Ok(Found::Settled)
 }
 

@@ -147,7 +147,7 @@ impl Batch {
             let open = OpenCall::new(&shared, call);
             self.under_way.insert(call);
             self.running.spawn(async move {
-                let (reply, body) = call::run(shared, submit, body, gone).await;
+                let (reply, body) = call::run(shared, submit, body, gone, None).await;
                 // What is kept anyway, and what has no answer, nobody need wait for any longer: least of all
                 // another call of this batch with the same idempotency key.
                 if keeps_answer || !matches!(reply, Reply::Answered { .. }) {

@@ -43,6 +43,7 @@ fn requests_are_as_described_and_arrive_as_they_were_made() {
                     user: "u1",
                     session_id,
                     options: Some(options),
+                    is_streamed: session_id.is_some(),
                 };
                 let made = request.body().expect("a body").text;
                 assert_eq!(post(&fake, &made).status, 200, "{made}");
