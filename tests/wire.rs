@@ -54,5 +54,7 @@ mod refusals;
 mod settlement;
 #[path = "wire/storm.rs"]
 mod storm;
+#[path = "wire/stream.rs"]
+mod stream;
 #[path = "wire/views.rs"]
 mod views;
