@@ -141,7 +141,10 @@ fn why_not(ended: &Ended) -> Option<Failure> {
         "failed" | "unknown" if code == Some("timeout") => {
             Failure::new(FailureKind::Timeout, "OpenRouter did not answer in time")
         }
-        "unknown" => Failure::new(FailureKind::BadUpstream, "the outcome of the call is not known"),
+        // Without a code its caller closed it: what there was of it, the caller has.
+        "unknown" if code.is_some() => {
+            Failure::new(FailureKind::BadUpstream, "the outcome of the call is not known")
+        }
         "failed" => Failure::new(FailureKind::BadUpstream, "the call failed"),
         _ => return None,
     };

@@ -12,8 +12,12 @@ pub enum Form {
     /// Three at a time in one statement, each under a label of its own; an error is raised.
     Batch,
     /// The same, but that nobody reads further than the first row.
-    Closed,
+    BatchClosed,
     Complete,
+    /// A stream, fetched to its end.
+    Stream,
+    /// Its first row only.
+    StreamClosed,
     /// Enqueued: it is made, whatever happens, if the transaction commits.
     Queued,
     /// A procedure, which ends its caller's transaction itself.
@@ -25,8 +29,10 @@ pub const FORMS: &[Form] = &[
     Form::SubmitPrompt,
     Form::Keyed,
     Form::Batch,
-    Form::Closed,
+    Form::BatchClosed,
     Form::Complete,
+    Form::Stream,
+    Form::StreamClosed,
     Form::Queued,
     Form::Detached,
 ];
@@ -40,12 +46,13 @@ pub const SUFFIXES: [&str; 3] = ["", "+2", "+3"];
 impl Form {
     /// True where some of its calls are committed, and others are not.
     pub fn is_mixed(self) -> bool {
-        self == Form::Closed
+        matches!(self, Form::BatchClosed | Form::StreamClosed)
     }
 
     /// The labels of the calls that it makes for one label.
     pub fn labels(self, label: &str) -> impl Iterator<Item = String> {
-        let count = if matches!(self, Form::Batch | Form::Closed) { SUFFIXES.len() } else { 1 };
+        let count =
+            if matches!(self, Form::Batch | Form::BatchClosed) { SUFFIXES.len() } else { 1 };
         SUFFIXES[..count].iter().map(move |suffix| format!("{label}{suffix}"))
     }
 }
@@ -85,6 +92,19 @@ impl Call {
             options["plugins"] = json!([{ "id": "web" }]);
         }
         match self.form {
+            Form::Stream | Form::StreamClosed => {
+                let stream = format!(
+                    "hiems.stream_prompt({model}, {}::jsonb, \"user\" => {label}, \
+                     use_case => 'torture', options => {}::jsonb)",
+                    quote(&user_message(&question)),
+                    quote(&options.to_string())
+                );
+                match self.form {
+                    Form::Stream => format!("(SELECT jsonb_agg(c) FROM {stream} AS c)"),
+                    // In FROM it would be fetched to its end first.
+                    _ => format!("(SELECT {stream} LIMIT 1)"),
+                }
+            }
             Form::SubmitPrompt | Form::Keyed | Form::Queued | Form::Detached => {
                 let call = |function: &str, key: &str| {
                     format!(
@@ -105,7 +125,7 @@ impl Call {
                     _ => call("submit_prompt", ""),
                 }
             }
-            Form::Batch | Form::Closed => {
+            Form::Batch | Form::BatchClosed => {
                 let suffixes = SUFFIXES.map(|suffix| format!("\"{suffix}\"")).join(",");
                 let submit = format!(
                     "hiems.submit_prompts((

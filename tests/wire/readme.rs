@@ -24,9 +24,14 @@ fn the_sql_of_the_readme_runs() {
     let mut client = database.admin();
     // The first two statements are the taste on the first screen: they need what comes further down.
     let (taste, rest) = blocks.split_first().expect("blocks");
-    let keys = self::blocks(include_str!("../../docs/keys.md"));
-    assert!(keys.len() >= 2, "only {} blocks of SQL about keys", keys.len());
-    for block in rest.iter().chain(&keys).chain([taste]) {
+    let pages = [
+        include_str!("../../docs/keys.md"),
+        include_str!("../../docs/streaming.md"),
+        include_str!("../../docs/batches.md"),
+    ];
+    let pages: Vec<Block> = pages.into_iter().flat_map(self::blocks).collect();
+    assert!(pages.len() >= 4, "only {} blocks of SQL beside the first page", pages.len());
+    for block in rest.iter().chain(&pages).chain([taste]) {
         let statements = statements(&block.sql);
         assert!(!statements.is_empty(), "line {}: no statement", block.line);
         for (i, statement) in statements.iter().enumerate() {
