@@ -126,7 +126,7 @@ COMMENT ON COLUMN hiems.ai_usage_logs.cost_sek IS 'cost_usd * usd_sek_rate, ever
 COMMENT ON COLUMN hiems.ai_usage_logs.usd_sek_rate IS 'SEK per 1 USD: the newest rate not after the call''s day; NULL: there was none.';
 COMMENT ON COLUMN hiems.ai_usage_logs.rate_date IS 'The day of that rate; NULL: there was none.';
 COMMENT ON COLUMN hiems.ai_usage_logs.rate_source IS 'Where that rate comes from; NULL: there was none.';
-COMMENT ON COLUMN hiems.ai_usage_logs.outcome IS '''committed'': the caller has the answer; ''rolled_back'': it had, and rolled back; ''cancelled'': it was cancelled or ended before; ''failed'': it got an error; ''unknown'': sent, and no more is known; ''recorded'': entered by hand.';
+COMMENT ON COLUMN hiems.ai_usage_logs.outcome IS '''committed'': the caller has the answer; ''rolled_back'': it had, and rolled back; ''cancelled'': it was cancelled or ended before, or closed a stream before its end; ''failed'': it got an error; ''unknown'': sent, and no more is known; ''recorded'': entered by hand.';
 COMMENT ON COLUMN hiems.ai_usage_logs.finish_reason IS 'Why it ended, in OpenRouter''s words (stop, length, tool_calls, content_filter, error); NULL: not said, or no answer.';
 COMMENT ON COLUMN hiems.ai_usage_logs.native_finish_reason IS 'Why it ended, in the provider''s words; NULL: not said, or no answer.';
 COMMENT ON COLUMN hiems.ai_usage_logs.http_status IS 'The HTTP status of the answer; NULL: there was none.';
@@ -228,7 +228,7 @@ END
 $$;
 
 COMMENT ON COLUMN hiems.calls.id IS 'The call''s id; its ledger row will have it.';
-COMMENT ON COLUMN hiems.calls.state IS '''queued'': to be made; ''paused'': see hiems.resume_prompts(); ''sent'': in flight; ''answered'', ''failed'': ended, and in the ledger soon after the caller''s transaction is over; ''unknown'': sent, and no more is known. A queued call that is ''failed'' (last_error says why) was given up before anything was billed, and comes into no ledger.';
+COMMENT ON COLUMN hiems.calls.state IS '''queued'': to be made; ''paused'': see hiems.resume_prompts(); ''sent'': in flight; ''answered'', ''failed'': ended, and in the ledger soon after the caller''s transaction is over; ''unknown'': sent, and no more is known, or a stream that its caller closed, until its cost is. A queued call that is ''failed'' (last_error says why) was given up before anything was billed, and comes into no ledger.';
 COMMENT ON COLUMN hiems.calls.created_at IS 'When the call was made, or enqueued.';
 COMMENT ON COLUMN hiems.calls.age IS 'How long ago that was.';
 COMMENT ON COLUMN hiems.calls.settled_at IS 'When it ended; NULL while it is in flight.';

@@ -15,16 +15,17 @@ use crate::settings;
 
 // As things are now, not as they were when this transaction began.
 const LOOK: &str = "
-    SELECT c.state, (c.entry ->> 'http_status')::integer, c.entry ->> 'error_code', false, NULL, false
+    SELECT c.state, (c.entry ->> 'http_status')::integer, c.entry ->> 'error_code', false, NULL, false,
+           (c.entry ->> 'streamed')::boolean
     FROM hiems_private.calls AS c
     WHERE c.id = $1::uuid AND c.principal = $2 AND c.state <> 'booked'
     UNION ALL
-    SELECT l.outcome, l.http_status, l.error_code, true, NULL, false
+    SELECT l.outcome, l.http_status, l.error_code, true, NULL, false, l.streamed
     FROM hiems.ai_usage_logs AS l
     WHERE l.id = $1::uuid AND l.principal = $2 AND l.calls = 1
     UNION ALL
     SELECT CASE q.state WHEN 'failed' THEN 'given_up' ELSE q.state END, NULL, NULL, false,
-           q.failure::text, q.caller_xid = pg_current_xact_id_if_assigned()
+           q.failure::text, q.caller_xid = pg_current_xact_id_if_assigned(), false
     FROM hiems_private.queue AS q
     WHERE q.id = $1::uuid AND q.principal = $2
     ORDER BY 4 DESC LIMIT 1";
@@ -47,6 +48,7 @@ struct Ended {
     failure: Option<Failure>,
     /// True where this transaction has enqueued it.
     is_own: bool,
+    is_streamed: bool,
 }
 
 impl Ended {
@@ -71,11 +73,18 @@ fn look(call: Uuid, principal: &str) -> SpiResult<Option<Ended>> {
     let found = spi::read_latest(LOOK, &arguments, |row| {
         let status = row.get::<i32>(2)?.and_then(|status| u16::try_from(status).ok());
         let (state, error_code) = (row.get::<String>(1)?, row.get::<String>(3)?);
-        let is_booked = row.get::<bool>(4)? == Some(true);
+        let is_true = |column| Ok::<_, pgrx::spi::Error>(row.get::<bool>(column)? == Some(true));
+        let (is_booked, is_own, is_streamed) = (is_true(4)?, is_true(6)?, is_true(7)?);
         let failure = row.get::<String>(5)?.and_then(|text| serde_json::from_str(&text).ok());
-        let is_own = row.get::<bool>(6)? == Some(true);
-        let http_status = status;
-        Ok(state.map(|state| Ended { state, http_status, error_code, is_booked, failure, is_own }))
+        Ok(state.map(|state| Ended {
+            state,
+            http_status: status,
+            error_code,
+            is_booked,
+            failure,
+            is_own,
+            is_streamed,
+        }))
     })?;
     Ok(found.into_iter().flatten().next())
 }
@@ -130,6 +139,10 @@ pub fn answer(call: Uuid, principal: &str, deadline: Option<Instant>) -> Result<
     match read(&HttpAnswer { status, retry_after: None, clock_skew: None, body }) {
         Outcome::Answered(answer) => Ok(answer.text),
         Outcome::Failed { error, .. } => Err(failed(error.failure)),
+        // The events of a stream, as they came: its caller has had what they say.
+        Outcome::Unreadable { .. } if ended.is_streamed && ended.state != "failed" => {
+            Err(Error::NoSuchAnswer(call))
+        }
         Outcome::Unreadable { why, .. } => Err(failed(Failure::unreadable(why))),
     }
 }

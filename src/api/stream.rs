@@ -8,7 +8,7 @@ use crate::booking;
 use crate::error::{self, Error, or_raise};
 use crate::gateway::{self, Answered, Next, Stream};
 use crate::pg::arguments::Jsonb;
-use crate::pg::xact;
+use crate::pg::{client, xact};
 use crate::prompt::{self, Prompt};
 
 /// Calls a model through OpenRouter and returns the chunks of its answer while it is generated; books the
@@ -71,6 +71,8 @@ impl Rows {
     /// Waits for the next row; books the call where there is none.
     fn wait(&mut self) -> Result<Option<Jsonb>, Error> {
         let Some(stream) = self.stream.take() else { return Ok(None) };
+        // A cursor's client has asked for so many rows; another's would wait until they fill a buffer.
+        client::flush();
         match stream.next()? {
             Next::Row(stream, chunk) => {
                 self.stream = Some(stream);

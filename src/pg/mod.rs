@@ -4,6 +4,7 @@
 
 pub mod arguments;
 pub mod background;
+pub mod client;
 pub mod drop_guard;
 pub mod error_detail;
 pub mod identity;

@@ -55,6 +55,9 @@ fn what_jsonb_refuses_is_replaced_and_kept_as_it_came() {
         .expect("it is kept")
         .get(0);
     assert_eq!(raw, body);
+    // They are events, and no answer.
+    let awaited = client.query("SELECT hiems.await_prompt($1::text::uuid)", &[&id]);
+    assert_eq!(awaited.sqlstate(), "PT404");
     database.wait_until_booked();
     assert_eq!(database.ledger()[0]["cost_usd"].to_string(), "0.125");
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use hiems_tests::{Database, wait_until};
+use postgres::fallible_iterator::FallibleIterator;
 use serde_json::{Value, json};
 
 use super::{SOON, booked, chunks, declare, expression, fetch, open, state, stream, text};
@@ -40,6 +41,26 @@ fn rows_come_while_the_model_speaks() {
     let request = &database.fake.requests()[0].body;
     assert_eq!(request["stream"], true);
     assert_eq!(request["usage"]["include"], true);
+}
+
+// A plain SELECT: what has come is not kept back until it fills a buffer.
+#[test]
+fn a_client_that_reads_row_by_row_needs_no_cursor() {
+    let database = Database::new();
+    let mut client = database.admin();
+    let wishes = [("fake_answer", "a stream of words"), ("fake_chunk_delay_ms", "300")];
+    let select = format!("SELECT {}::text", expression(&wishes));
+    let mut rows = client.query_raw(&select, std::iter::empty::<i32>()).expect("a query");
+    for _ in 0..2 {
+        rows.next().expect("no error").expect("a row");
+    }
+    assert!(!database.fake.bill()[0].finished);
+    let mut count = 2;
+    while rows.next().expect("no error").is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 7);
+    booked(&database, "committed", "billed");
 }
 
 #[test]
