@@ -42,6 +42,13 @@ What is read no further (LIMIT, CLOSE) sends nothing more: rows that were given 
 Errors: as hiems.submit_prompt(); and 22023 requests are NULL or no array, max_concurrency or on_error cannot be used, or, with on_error ''raise'', a request cannot be used. What PostgreSQL raises in the middle (57014, 57P01) has how far it was in DETAIL.
 Source: OpenRouter, API reference, Chat completions; Errors and debugging.';
 
+COMMENT ON FUNCTION hiems.extract(text, jsonb, text, text, text, jsonb) IS
+'Asks a model one question and returns its answer as JSON that matches a JSON Schema, every number as the model wrote it.
+prompt: the question. schema: a JSON object, draft 2020-12, at most 256 kB; references within it only ("#/$defs/..."), patterns without look-around and back-references, and no $dynamicRef, $anchor or inner $id. It is sent as response_format (json_schema, strict), so models that know it keep to it; what a model wants of a strict schema (such as "additionalProperties": false) is its own. model, "user", use_case, options: as in hiems.submit_prompt(); not response_format, and provider.require_parameters is true unless options say false, so that no provider is asked that leaves the schema out.
+The answer is compared with the schema as it comes; JSON in one ```json fence around all of it will do. It is nested at most 100 deep.
+Errors: 22023 the prompt or schema is NULL, or the schema cannot be used (DETAIL says why): nothing was sent; PT422 the answer does not match: DETAIL names the call, the place (a JSON pointer) and what is wrong there, or says that it is no JSON, was cut off, or is a refusal. That is billed, and booked as ''rolled_back'', and hiems.await_prompt(id) gives the whole answer for hiems.answer_retention. Else as hiems.submit_prompt().
+Source: OpenRouter, Structured outputs.';
+
 COMMENT ON FUNCTION hiems.set_api_key(text, text, text) IS
 'Seals an OpenRouter key and stores it under a name, in the caller''s transaction; one of that name is replaced, and the next call after the commit uses it. kind: ''inference'' or ''management''. A key written into the statement stands in psql''s history, and in the log where statements are logged: bind it. Errors: 42501 no level admin; 22023 key, name or kind cannot be used; PT503 the master key cannot be read.';
 COMMENT ON FUNCTION hiems.set_api_key_from_file(text, text, text) IS

@@ -120,6 +120,10 @@ pub enum Error {
     #[error("the running gateway is of a newer version of hiems than this session")]
     GatewayVersion,
 
+    /// The answer came, was paid for, and does not match the schema (PT422).
+    #[error("the answer does not match the schema")]
+    NotExtracted { call: uuid::Uuid, what: String },
+
     /// What is wrong with one request of many; its own error decides the SQLSTATE.
     #[error("request {position}: {error}")]
     InRequest { position: i32, error: Box<Error> },
@@ -174,6 +178,7 @@ impl Error {
             Error::NoSuchKey(_) | Error::NoSuchAnswer(_) | Error::NoSuchCall(_) => "PT404",
             Error::NoWorkerSlot | Error::GatewayDown { .. } | Error::GatewayVersion => "PT503",
             Error::GatewayLost { .. } => "PT502",
+            Error::NotExtracted { .. } => "PT422",
             Error::Call { failure, .. } => match failure.kind {
                 FailureKind::InvalidRequest => "22023",
                 FailureKind::KeyMissing | FailureKind::KeyRefused | FailureKind::Unavailable => {
@@ -243,6 +248,7 @@ impl Error {
                 Some(format!("{call}the trigger \"{name}\" would run with hiems's rights."))
             }
             Error::GatewayDown { detail } => Some(detail.clone()),
+            Error::NotExtracted { call, what } => Some(format!("call {call}: {what}")),
             Error::GatewayLost { call } => {
                 Some(format!("call {call}: if it was sent, it is booked."))
             }
@@ -264,6 +270,11 @@ impl Error {
                 return Some(hint.clone()).filter(|h| !h.is_empty());
             }
             Error::Call { failure, .. } => return failure.hint.clone(),
+            Error::NotExtracted { call, .. } => {
+                return Some(format!(
+                    "SELECT hiems.await_prompt('{call}') gives the whole answer, for a while."
+                ));
+            }
             Error::MissingLevel { level, role } => {
                 let role = pgrx::spi::quote_literal(role);
                 return Some(format!(

@@ -14,6 +14,8 @@ mod catalog;
 mod contents;
 #[path = "wire/detached.rs"]
 mod detached;
+#[path = "wire/extract.rs"]
+mod extract;
 #[path = "wire/failures.rs"]
 mod failures;
 #[path = "wire/faults.rs"]

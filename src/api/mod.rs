@@ -5,6 +5,7 @@ pub mod access;
 pub mod answers;
 pub mod batch;
 pub mod detached;
+pub mod extract;
 pub mod health;
 pub mod key_check;
 pub mod keys;

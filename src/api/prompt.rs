@@ -28,7 +28,7 @@ fn submit_prompt(
     idempotency_key: default!(Option<String>, "NULL"),
 ) -> Jsonb {
     let text = |jsonb: Option<Jsonb>| jsonb.map(|jsonb| jsonb.0);
-    or_raise(call(Prompt {
+    let prompt = Prompt {
         model,
         messages: text(messages),
         user,
@@ -38,7 +38,8 @@ fn submit_prompt(
         options: text(options),
         idempotency_key,
         ..Prompt::default()
-    }))
+    };
+    or_raise(call(prompt, false).map(|(_, body)| body))
 }
 
 /// Asks a model one question and returns the text of its answer; NULL where the answer has none.
@@ -59,14 +60,9 @@ fn ask(
     user: Option<String>,
     use_case: Option<String>,
 ) -> Result<Option<String>, Error> {
-    let prompt = prompt.ok_or_else(|| Error::InvalidArgument {
-        message: "the prompt is NULL".to_owned(),
-        detail: String::new(),
-        hint: "Example: SELECT hiems.complete('Say hello.', 'openai/gpt-4o-mini').".to_owned(),
-    })?;
-    let messages = json!([{"role": "user", "content": prompt}]).to_string();
-    let body =
-        call(Prompt { model, messages: Some(messages), user, use_case, ..Prompt::default() })?;
+    let messages = Some(question(prompt)?);
+    let prompt = Prompt { model, messages, user, use_case, ..Prompt::default() };
+    let (_, body) = call(prompt, false)?;
     Ok(text_of(&body.0))
 }
 
@@ -76,9 +72,22 @@ pub(super) fn text_of(body: &str) -> Option<String> {
     body.pointer("/choices/0/message/content").and_then(Value::as_str).map(str::to_owned)
 }
 
-fn call(prompt: Prompt) -> Result<Jsonb, Error> {
+/// Messages that ask one question.
+pub fn question(prompt: Option<String>) -> Result<String, Error> {
+    let prompt = prompt.ok_or_else(|| Error::InvalidArgument {
+        message: "the prompt is NULL".to_owned(),
+        detail: String::new(),
+        hint: "Example: SELECT hiems.complete('Say hello.', 'openai/gpt-4o-mini').".to_owned(),
+    })?;
+    Ok(json!([{"role": "user", "content": prompt}]).to_string())
+}
+
+/// Makes a call and books it in the caller's transaction; gives its id, and OpenRouter's body.
+/// `keeps_answer`: `hiems.await_prompt()` has the answer, too.
+pub fn call(prompt: Prompt, keeps_answer: bool) -> Result<(Uuid, Jsonb), Error> {
     prompt::check_transaction()?;
     let (mut submit, body) = prompt.prepare()?;
+    submit.keeps_answer = keeps_answer;
     // Before the bill, and again behind it: the call takes its time.
     booking::refuse_trigger(None)?;
     // Last, so that a refused call takes no transaction id.
@@ -87,10 +96,10 @@ fn call(prompt: Prompt) -> Result<Jsonb, Error> {
     let principal = submit.entry.principal.clone();
     let mut answered = match gateway::submit(submit, body.as_bytes())? {
         Submitted::Answered(answered) => answered,
-        Submitted::Replay(first) => return replay(first, &principal),
+        Submitted::Replay(first) => return Ok((first, replay(first, &principal)?)),
     };
     booking::book(vec![(id, answered.entry.take())])?;
-    Ok(returned(id, answered))
+    Ok((id, returned(id, answered)))
 }
 
 /// OpenRouter's body, as its caller is given it.

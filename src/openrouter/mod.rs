@@ -9,6 +9,7 @@ pub mod key_info;
 pub mod money;
 pub mod request;
 pub mod retry;
+pub mod schema;
 pub mod sse;
 pub mod stream;
 pub mod usage;

@@ -14,6 +14,8 @@ pub enum Form {
     /// The same, but that nobody reads further than the first row.
     BatchClosed,
     Complete,
+    /// An answer that has to match a schema.
+    Extract,
     /// A stream, fetched to its end.
     Stream,
     /// Its first row only.
@@ -31,6 +33,7 @@ pub const FORMS: &[Form] = &[
     Form::Batch,
     Form::BatchClosed,
     Form::Complete,
+    Form::Extract,
     Form::Stream,
     Form::StreamClosed,
     Form::Queued,
@@ -141,6 +144,18 @@ impl Call {
                     Form::Batch => format!("(SELECT string_agg(content, ' ') FROM {submit})"),
                     _ => format!("(SELECT (r).content FROM (SELECT {submit} AS r) AS t LIMIT 1)"),
                 }
+            }
+            Form::Extract => {
+                let mut metadata = self.metadata.clone();
+                metadata.entry("fake_answer").or_insert(json!(r#"{"amount": 1.10}"#));
+                let schema = json!({"type": "object", "required": ["amount"]});
+                format!(
+                    "hiems.extract({}, {}::jsonb, {model}, \"user\" => {label}, \
+                     use_case => 'torture', options => {}::jsonb)",
+                    quote(&question),
+                    quote(&schema.to_string()),
+                    quote(&json!({ "metadata": metadata }).to_string())
+                )
             }
             Form::Complete => format!(
                 "hiems.complete({}, {model}, \"user\" => {label}, use_case => 'torture')",

@@ -189,7 +189,7 @@ fn functions_are_what_they_should_be() {
         "paid functions that are not VOLATILE, PARALLEL UNSAFE and of high cost",
         "SELECT oid::regprocedure::text FROM functions
          WHERE pronamespace = 'hiems'::regnamespace
-           AND proname ~ '^(submit_|complete|stream_|enqueue_)'
+           AND proname ~ '^(submit_|complete|extract|stream_|enqueue_)'
            AND (provolatile <> 'v' OR proparallel <> 'u' OR (procost < 1000 AND prokind <> 'p'))",
     );
     // PostgREST calls a STRICT function with a NULL by not calling it, and says it went well.
@@ -203,8 +203,8 @@ fn functions_are_what_they_should_be() {
     let paid = database.text(
         "SELECT count(*)::text FROM pg_proc WHERE pronamespace = 'hiems'::regnamespace
            AND proname IN ('submit_prompt', 'submit_prompts', 'submit_prompt_detached',
-                           'stream_prompt', 'complete')",
+                           'stream_prompt', 'extract', 'complete')",
         &[],
     );
-    assert_eq!(paid.as_deref(), Some("5"));
+    assert_eq!(paid.as_deref(), Some("6"));
 }

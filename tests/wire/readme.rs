@@ -74,7 +74,18 @@ fn blocks(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// Statements end with a semicolon at the end of a line.
+/// Statements end with a semicolon at the end of a line that is not in a body between `$$`.
 fn statements(sql: &str) -> Vec<&str> {
-    sql.split_inclusive(";\n").map(str::trim).filter(|statement| !statement.is_empty()).collect()
+    let mut statements = Vec::new();
+    let mut begin = 0;
+    for (end, _) in sql.match_indices(";\n") {
+        let statement = &sql[begin..=end];
+        if statement.matches("$$").count().is_multiple_of(2) {
+            statements.push(statement.trim());
+            begin = end + 1;
+        }
+    }
+    statements.push(sql[begin..].trim());
+    statements.retain(|statement| !statement.is_empty());
+    statements
 }
