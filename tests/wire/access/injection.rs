@@ -23,7 +23,8 @@ fn usable(argument: &str) -> &'static str {
         "prompt" => "'hello'",
         "user" | "use_case" | "session_id" | "source" => "'x'",
         "metadata" | "options" => "'{}'",
-        "idempotency_key" => "NULL",
+        "idempotency_key" | "answer" => "NULL",
+        "schema" => "'{}'",
         "key" => "'sk-or-v1-0123456789abcdef'",
         "name" => "'default'",
         "kind" => "'inference'",
@@ -43,11 +44,12 @@ struct Argument {
     type_name: String,
 }
 
-/// The functions of schema hiems with their arguments.
+/// The functions of schema hiems, as a statement begins that runs them, with their arguments.
 fn functions(admin: &mut Client) -> Vec<(String, Vec<Argument>)> {
     let rows = admin
         .query(
-            "SELECT p.oid::regproc::text, a.name, format_type(a.type, NULL)
+            "SELECT CASE prokind WHEN 'p' THEN 'CALL ' ELSE 'SELECT FROM ' END || p.oid::regproc,
+                    a.name, format_type(a.type, NULL)
              FROM pg_proc AS p LEFT JOIN LATERAL (
                  SELECT t.place, proargnames[t.place] AS name, t.type
                  FROM unnest(proargtypes::oid[]) WITH ORDINALITY AS t (type, place)) AS a ON true
@@ -107,7 +109,7 @@ fn every_text_of_every_function_is_only_text() {
                     })
                     .collect();
                 // Of any type, and of none: some return rows.
-                let sql = format!("SELECT FROM {function}({})", list.join(", "));
+                let sql = format!("{function}({})", list.join(", "));
                 // A name that nothing here knows is one too many.
                 usable(&hostile.name);
                 for text in INJECTIONS {

@@ -66,7 +66,8 @@ fn maintenance_of_a_table_spends_nothing() {
     let role = format!("{}_caller", database.name);
     admin.execute("SELECT hiems.grant_access($1, 'admin')", &[&role]).expect("a level");
     let reading = "(SELECT proname FROM pg_proc WHERE pronamespace = 'hiems'::regnamespace
-                        AND provolatile <> 'v')";
+                        -- No function CALLs what would end its transaction.
+                        AND (provolatile <> 'v' OR prokind = 'p'))";
     for statement in calls_of_functions(&mut admin, &["hiems"], reading) {
         let statement = statement.replacen("SELECT", "PERFORM", 1);
         client
