@@ -34,6 +34,9 @@ fn usable(argument: &str) -> &'static str {
         "level" => "'reader'",
         "currency" => "'USD'",
         "sek_per_unit" => "10",
+        "requests" => r#"'[{"messages": [{"role": "user", "content": "hello"}]}]'"#,
+        "max_concurrency" => "4",
+        "on_error" => "'keep'",
         "rate_date" => "'2020-01-01'",
         other => panic!("what is usable for the argument {other}? Say it here."),
     }
