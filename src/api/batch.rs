@@ -177,7 +177,7 @@ impl Batch {
         let row = match self.row(position, call, ended) {
             Err(error) if self.on_error == OnError::Raise => {
                 sent.close(self.answered_calls(), self.xid);
-                return Err(error.error.in_request(position));
+                return Err((*error.error).in_request(position));
             }
             Err(failed) => Row::failed(position, &failed),
             Ok(row) => row,
@@ -211,17 +211,17 @@ impl Batch {
             }
             Ended::Replied(Reply::Failed { call, failure, entry }, _) => {
                 let error = Error::Call { failure, call: Some(call) };
-                Err(Failed { error, cost: row::cost(entry.as_deref()) })
+                Err(Failed::new(error, row::cost(entry.as_deref())))
             }
             Ended::Replied(Reply::Refused(failure), _) => {
                 Err(Failed::for_nothing(Error::Call { failure, call: None }))
             }
-            Ended::Replied(..) => Err(Failed {
-                error: Error::Internal("the gateway gave an answer to another question".to_owned()),
-                cost: None,
-            }),
+            Ended::Replied(..) => {
+                let what = "the gateway gave an answer to another question".to_owned();
+                Err(Failed::new(Error::Internal(what), None))
+            }
             Ended::Unsent(error) => Err(Failed::for_nothing(error)),
-            Ended::Lost(error) => Err(Failed { error, cost: None }),
+            Ended::Lost(error) => Err(Failed::new(error, None)),
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Row {
 
 /// Why a call has no answer.
 pub struct Failed {
-    pub error: Error,
+    pub error: Box<Error>,
     /// What it was billed with; None: not known.
     pub cost: Option<Number>,
 }
@@ -30,7 +30,11 @@ pub struct Failed {
 impl Failed {
     /// Nothing was sent for it.
     pub fn for_nothing(error: Error) -> Failed {
-        Failed { error, cost: Some(Number::from(0)) }
+        Failed::new(error, Some(Number::from(0)))
+    }
+
+    pub fn new(error: Error, cost: Option<Number>) -> Failed {
+        Failed { error: Box::new(error), cost }
     }
 }
 
