@@ -36,7 +36,7 @@ pub fn book(calls: Vec<(Uuid, Option<String>)>) -> Result<(), Error> {
     defer(later)?;
     let Some(first) = settled.first().map(|(call, _)| *call) else { return Ok(()) };
     if lock_ledger() || !defer(settled.iter().map(|(call, _)| *call).collect())? {
-        refuse_trigger_of(ledger::foreign_trigger_now()?, Some(first))?;
+        refuse_trigger(Some(first))?;
         let entries: Vec<String> = settled.into_iter().filter_map(|(_, entry)| entry).collect();
         ledger::book(&entries)?;
     }
@@ -60,9 +60,5 @@ fn defer(calls: Vec<Uuid>) -> Result<bool, Error> {
 /// Refuses where somebody's trigger is on the ledger: it would run with hiems's rights. To be asked before
 /// anything is sent; `call` is what has been paid for.
 pub fn refuse_trigger(call: Option<Uuid>) -> Result<(), Error> {
-    refuse_trigger_of(ledger::foreign_trigger()?, call)
-}
-
-fn refuse_trigger_of(foreign: Option<String>, call: Option<Uuid>) -> Result<(), Error> {
-    foreign.map_or(Ok(()), |name| Err(Error::ForeignTrigger { name, call }))
+    ledger::foreign_trigger().map_or(Ok(()), |name| Err(Error::ForeignTrigger { name, call }))
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::openrouter::generation::Record;
-use crate::pg::{lock, spi};
+use crate::pg::{lock, spi, triggers};
 
 /// A ledger row, by the names of its columns. What is None is NULL: not known, or not said.
 ///
@@ -117,30 +117,11 @@ const BOOK: &str = "
          jsonb_populate_record(
              NULL::hiems.ai_usage_logs, entry || '{\"outcome\": \"committed\"}') AS row";
 
-// What runs on an insert runs with hiems's own rights.
-macro_rules! foreign_trigger {
-    () => {
-        "SELECT t.tgname::text FROM pg_trigger AS t
-         WHERE t.tgrelid = 'hiems.ai_usage_logs'::regclass AND NOT t.tgisinternal
-           AND t.tgfoid NOT IN (SELECT p.oid FROM pg_proc AS p
-                                WHERE p.pronamespace = 'hiems_private'::regnamespace)
-         LIMIT 1"
-    };
-}
-const FOREIGN_TRIGGER: &str = foreign_trigger!();
-
-/// The name of a trigger on the ledger that is not hiems's own. Nothing may be written while there is
-/// one.
-pub fn foreign_trigger() -> SpiResult<Option<String>> {
-    let found = spi::read(FOREIGN_TRIGGER, &[], |row| row.get::<String>(1))?;
-    Ok(found.into_iter().flatten().next())
-}
-
-/// As [`foreign_trigger`], as things are now: behind [`try_lock`] they stay so until the end of this
-/// transaction.
-pub fn foreign_trigger_now() -> SpiResult<Option<String>> {
-    let found = spi::query(FOREIGN_TRIGGER, &[], |row| row.get::<String>(1))?;
-    Ok(found.into_iter().flatten().next())
+/// The name of a trigger on the ledger that is not hiems's own, as things are now: it would run with hiems's
+/// rights, so nothing may be written while there is one. Behind [`try_lock`] they stay so until the end of
+/// this transaction.
+pub fn foreign_trigger() -> Option<String> {
+    triggers::foreign(c"hiems", c"ai_usage_logs", c"hiems_private")
 }
 
 /// True once this transaction may write to the ledger: nobody's LOCK TABLE, VACUUM FULL or REINDEX is in
@@ -242,7 +223,6 @@ const BOOK_FINISHED: &str = concat!(
            (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t)"
 );
 
-// Where somebody's trigger is on the ledger the sweep says so.
 const BOOK_SETTLED: &str = concat!(
     "WITH due AS MATERIALIZED (
         SELECT c.id, c.look_up, c.entry || jsonb_build_object('outcome', ",
@@ -252,10 +232,7 @@ const BOOK_SETTLED: &str = concat!(
         WHERE c.id = ANY ($2::uuid[]) AND c.caller_xid IS NULL AND c.state NOT IN ('sent', 'booked')
           AND NOT ",
     waits_for_its_cost!(),
-    "     AND NOT EXISTS (",
-    foreign_trigger!(),
-    ")
-    ), ",
+    "    ), ",
     move_due!(),
     "SELECT (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t)"
 );

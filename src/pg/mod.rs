@@ -19,5 +19,6 @@ pub mod signals;
 pub mod spi;
 pub mod time;
 pub mod time_zone;
+pub mod triggers;
 pub mod wait;
 pub mod xact;

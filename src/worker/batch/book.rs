@@ -11,7 +11,8 @@ use crate::worker::journal::ToLookUp;
 /// Books settled calls; gives the generations that are to be looked up. Behind somebody's lock on the ledger, or
 /// a trigger of somebody else's, it is left to the sweep.
 pub fn book(system_identifier: i64, settled: &[Uuid]) -> SpiResult<Vec<ToLookUp>> {
-    if settled.is_empty() || !ledger::try_lock() {
+    // Where somebody's trigger is on the ledger the sweep says so.
+    if settled.is_empty() || !ledger::try_lock() || ledger::foreign_trigger().is_some() {
         return Ok(Vec::new());
     }
     Ok(ToLookUp::many(ledger::book_settled(system_identifier, settled)?.as_deref()))

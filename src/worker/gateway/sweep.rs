@@ -48,7 +48,7 @@ impl Gateway {
             if due && !(ledger::try_lock() && journal::try_lock()) {
                 return Ok((false, None));
             }
-            if due && let Some(name) = ledger::foreign_trigger()? {
+            if due && let Some(name) = ledger::foreign_trigger() {
                 if warned.as_ref() != Some(&name) {
                     warning!(
                         "hiems books nothing: the trigger {name:?} on its ledger is not its own"
