@@ -64,6 +64,7 @@ pub fn run() -> Left {
     pin_session();
     limits::raise_open_files();
     limits::forbid_core();
+    limits::give_memory_back();
     let files = Files::of_database(identity::database_oid());
     let lock = match take_lock(&files) {
         Ok(Some(lock)) => lock,
@@ -117,6 +118,13 @@ fn pin_session() {
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"row_security", c"off"),
         (c"exit_on_error", c"off"),
+        // A plan outlives what the journal was like when it was made: a few pages, which reading through is
+        // the best way to find anything in, and a hundred thousand dead rows a minute later.
+        (c"enable_seqscan", c"off"),
+        (c"enable_hashjoin", c"off"),
+        (c"enable_mergejoin", c"off"),
+        // Nothing here runs for long, whatever it is thought to cost.
+        (c"jit", c"off"),
         #[cfg(not(any(feature = "pg15", feature = "pg16")))]
         (c"transaction_timeout", c"0"),
     ];
