@@ -110,12 +110,10 @@ pub enum CostSource {
     Unknown,
 }
 
-// The outcome is the callers': these rows go with their transaction.
+// From json, not jsonb, which would be made of the text first, for nothing.
 const BOOK: &str = "
     INSERT INTO hiems.ai_usage_logs
-    SELECT row.* FROM jsonb_array_elements($1::jsonb) AS entry,
-         jsonb_populate_record(
-             NULL::hiems.ai_usage_logs, entry || '{\"outcome\": \"committed\"}') AS row";
+    SELECT row.* FROM json_populate_recordset(NULL::hiems.ai_usage_logs, $1::json) AS row";
 
 /// The name of a trigger on the ledger that is not hiems's own, as things are now: it would run with hiems's
 /// rights, so nothing may be written while there is one. Behind [`try_lock`] they stay so until the end of
@@ -130,11 +128,16 @@ pub fn try_lock() -> bool {
     lock::try_lock_for_writing(c"hiems", c"ai_usage_logs")
 }
 
-/// How much is booked in one statement: jsonb takes no more than 256 MB.
+/// How much is booked in one statement: it is all in memory, as text and as rows.
 const MOST_BYTES: usize = 4 << 20;
 
 /// Books calls in the caller's own transaction; each entry is the JSON that the gateway settled.
 pub fn book(entries: &[String]) -> SpiResult<()> {
+    // The outcome is the callers': these rows go with their transaction.
+    let row = |entry: &String| {
+        let rest = entry.strip_prefix('{').unwrap_or(entry);
+        format!(r#"{{"outcome":"committed",{rest}"#)
+    };
     let mut rest = entries;
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -143,7 +146,8 @@ pub fn book(entries: &[String]) -> SpiResult<()> {
             bytes <= MOST_BYTES
         };
         let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-        spi::execute(BOOK, &[format!("[{}]", part.join(",")).into()])?;
+        let rows: Vec<String> = part.iter().map(row).collect();
+        spi::execute(BOOK, &[format!("[{}]", rows.join(",")).into()])?;
         rest = after;
     }
     Ok(())
