@@ -4,10 +4,8 @@ CREATE FUNCTION hiems_private.notify_usage() RETURNS trigger LANGUAGE plpgsql AS
 DECLARE
     payload text;
 BEGIN
-    -- A session that has not loaded the library knows no setting of hiems: the default counts.
-    IF pg_catalog.current_setting('hiems.notify', true) IS NOT DISTINCT FROM 'off'
-       -- A full queue fails the transactions that notify, at commit: fall silent well before.
-       OR pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.>) 0.9 THEN
+    -- A full queue fails the transactions that notify, at commit: fall silent well before.
+    IF pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.>) 0.9 THEN
         RETURN NULL;
     END IF;
     -- Fires for a statement that inserted nothing, too.
@@ -26,4 +24,9 @@ END
 $$;
 CREATE TRIGGER notify AFTER INSERT ON hiems.ai_usage_logs
     REFERENCING NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION hiems_private.notify_usage();
+    FOR EACH STATEMENT
+    -- A session that has not loaded the library knows no setting of hiems: the default counts. With
+    -- 'coalesced' the gateway tells, soon after the commit (src/realtime.rs).
+    WHEN (coalesce(pg_catalog.current_setting('hiems.notify', true), 'commit')
+          NOT IN ('off', 'coalesced'))
+    EXECUTE FUNCTION hiems_private.notify_usage();

@@ -153,7 +153,7 @@ COMMENT ON TRIGGER no_truncate ON hiems_private.calls IS 'Refuses TRUNCATE by an
 COMMENT ON TRIGGER stamp ON hiems.ai_usage_logs IS 'Sets booked_xid, and booked_at where it is not set.';
 COMMENT ON TRIGGER append_only ON hiems.ai_usage_logs IS 'Refuses UPDATE, DELETE and TRUNCATE (42501).';
 COMMENT ON TRIGGER written_by_hiems ON hiems.ai_usage_logs IS 'Refuses INSERT by anybody but hiems and superusers (42501).';
-COMMENT ON TRIGGER notify ON hiems.ai_usage_logs IS 'Tells channel hiems_usage of new rows.';
+COMMENT ON TRIGGER notify ON hiems.ai_usage_logs IS 'Tells channel hiems_usage of new rows, where hiems.notify is commit.';
 
 COMMENT ON TABLE hiems_private.exchange_rates IS 'SEK per unit of a currency, by day. Use hiems.set_exchange_rate().';
 COMMENT ON COLUMN hiems_private.exchange_rates.currency IS 'ISO 4217.';
@@ -255,7 +255,7 @@ COMMENT ON FUNCTION hiems_private.stamp_ledger_row() IS 'Sets what every ledger 
 COMMENT ON FUNCTION hiems_private.refuse_ledger_change() IS 'Raises 42501: the ledger is append-only.';
 COMMENT ON FUNCTION hiems_private.refuse_journal_truncate() IS 'Raises 42501: only superusers may empty the journal.';
 COMMENT ON FUNCTION hiems_private.refuse_ledger_row() IS 'Raises 42501: only hiems writes to the ledger.';
-COMMENT ON FUNCTION hiems_private.notify_usage() IS 'Sends {"v":1,"count":n,"ids":[up to 100]} on channel hiems_usage, but where hiems.notify is off or the queue nearly full.';
+COMMENT ON FUNCTION hiems_private.notify_usage() IS 'Sends {"v":1,"count":n,"ids":[up to 100]} on channel hiems_usage, but where the queue is nearly full.';
 COMMENT ON FUNCTION hiems_private.guard_tables() IS 'Raises 42501 where somebody who is no superuser puts a trigger or a rule on a table of hiems.';
 COMMENT ON FUNCTION hiems_private.guard_drop() IS 'Loads the library, which refuses DROP EXTENSION hiems (55000) while hiems.allow_drop is off.';
 COMMENT ON EVENT TRIGGER hiems_guard_drop IS 'Keeps the ledger from going with DROP EXTENSION by mistake.';

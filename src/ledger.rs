@@ -201,85 +201,78 @@ macro_rules! move_due {
 
 // One snapshot answers both questions: is the caller's transaction over, and is the row there? It is
 // taken by the one statement. Existence decides, not the transaction's fate: a savepoint, or an error
-// after the call, leaves a committed transaction without a row.
-const BOOK_FINISHED: &str = concat!(
-    "WITH due AS MATERIALIZED (
-        SELECT c.id, c.look_up, c.entry || jsonb_build_object('outcome', ",
-    outcome!(),
-    ") AS entry
-        FROM hiems_private.calls AS c
-        WHERE c.state NOT IN ('sent', 'booked')
-          AND NOT ",
-    waits_for_its_cost!(),
-    // Hashed, whatever the plan: a batch has thousands of them.
-    "     AND c.id NOT IN (SELECT unnest($2::uuid[]))
-          AND ($3 IS NULL OR c.id = $3::uuid)
-          AND (c.system_identifier <> $1 OR c.caller_xid IS NULL
-               OR pg_visible_in_snapshot(c.caller_xid, (SELECT pg_current_snapshot())))
-        LIMIT $4
-    ), ",
-    move_due!(),
-    "
-    -- As many as matter: what is left beyond this commit is not counted.
-    SELECT (SELECT count(*) FROM (SELECT FROM hiems_private.calls LIMIT $4 + 1) AS few)
-               - (SELECT count(*) FROM done),
-           (SELECT count(*) FROM due),
-           (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t)"
-);
+// after the call, leaves a committed transaction without a row. $2: ids, $3: how many at most.
+macro_rules! book_finished {
+    ($calls:literal, $left:literal) => {
+        concat!(
+            "WITH due AS MATERIALIZED (
+                SELECT c.id, c.look_up, c.entry || jsonb_build_object('outcome', ",
+            outcome!(),
+            ") AS entry
+                FROM hiems_private.calls AS c
+                WHERE c.state NOT IN ('sent', 'booked')
+                  AND NOT ",
+            waits_for_its_cost!(),
+            "     AND ",
+            $calls,
+            "     AND (c.system_identifier <> $1 OR c.caller_xid IS NULL
+                       OR pg_visible_in_snapshot(c.caller_xid, (SELECT pg_current_snapshot())))
+                LIMIT $3
+            ), ",
+            move_due!(),
+            "
+            SELECT (SELECT array_agg(id::text) FROM due),
+                   (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t), ",
+            $left
+        )
+    };
+}
 
-const BOOK_SETTLED: &str = concat!(
-    "WITH due AS MATERIALIZED (
-        SELECT c.id, c.look_up, c.entry || jsonb_build_object('outcome', ",
-    outcome!(),
-    ") AS entry
-        FROM hiems_private.calls AS c
-        WHERE c.id = ANY ($2::uuid[]) AND c.caller_xid IS NULL AND c.state NOT IN ('sent', 'booked')
-          AND NOT ",
-    waits_for_its_cost!(),
-    "    ), ",
-    move_due!(),
-    "SELECT (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t)"
+// As many as matter are left: what is beyond this commit is not counted. Hashed, whatever the plan: a batch has
+// thousands of open calls.
+const BOOK_ALL_FINISHED: &str = book_finished!(
+    "c.id NOT IN (SELECT unnest($2::uuid[]))",
+    "(SELECT count(*) FROM (SELECT FROM hiems_private.calls LIMIT $3 + 1) AS few)
+         - (SELECT count(*) FROM done)"
 );
+const BOOK_FINISHED: &str = book_finished!("c.id = ANY ($2::uuid[])", "NULL::bigint");
 
-/// Books those of these settled calls that are made for no transaction, and forgets them; all in one statement.
-/// Gives the generations to be looked up, as in [`Swept`]. In the gateway's own transaction, which has the
-/// ledger's lock ([`try_lock`]).
-pub fn book_settled(system_identifier: i64, calls: &[Uuid]) -> SpiResult<Option<String>> {
-    let calls: Vec<String> = calls.iter().map(Uuid::to_string).collect();
-    let arguments = [system_identifier.into(), calls.into()];
-    let booked = spi::query(BOOK_SETTLED, &arguments, |row| row.get::<String>(1))?;
-    Ok(booked.into_iter().flatten().next())
+/// Which calls the sweep looks at.
+pub enum Look<'a> {
+    /// All in the journal but these, whose callers may still be reading their answers.
+    AllBut(&'a [Uuid]),
+    At(&'a [Uuid]),
 }
 
 /// What booking what callers left has come to.
 #[derive(Default)]
 pub struct Swept {
-    /// How many calls are left on their way, as far as they were counted: more than none if there are any.
-    pub left: i64,
-    /// How many were due; as many as were asked for: there may be more.
-    pub due: i64,
+    /// The calls that were due: they are in the ledger. As many as were asked for: there may be more.
+    pub due: Vec<Uuid>,
     /// Booked calls whose generations are to be looked up, as JSON text: an array of objects with
     /// `id`, `generation_id`, `key_name` and `is_free`.
     pub to_look_up: Option<String>,
+    /// How many calls are left on their way, as far as they were counted: more than none if there are any.
+    /// None where only some were looked at.
+    pub left: Option<i64>,
 }
 
 /// Books at most `limit` settled calls whose callers' transactions are over and have left no row, and
-/// forgets those that are booked. `open` are calls whose callers may still be reading their answers.
-/// `only`: this one call. For the gateway, in a transaction of its own.
-pub fn book_finished(
-    system_identifier: i64,
-    open: &[Uuid],
-    only: Option<Uuid>,
-    limit: i64,
-) -> SpiResult<Swept> {
-    let open: Vec<String> = open.iter().map(Uuid::to_string).collect();
-    let only = only.map(|id| id.to_string());
-    let arguments = [system_identifier.into(), open.into(), only.into(), limit.into()];
-    let swept = spi::query(BOOK_FINISHED, &arguments, |row| {
+/// forgets those that are booked. For the gateway, in a transaction of its own.
+pub fn book_finished(system_identifier: i64, look: Look, limit: usize) -> SpiResult<Swept> {
+    let (statement, calls) = match look {
+        Look::AllBut(open) => (BOOK_ALL_FINISHED, open),
+        Look::At(calls) => (BOOK_FINISHED, calls),
+    };
+    let calls: Vec<String> = calls.iter().map(Uuid::to_string).collect();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let arguments = [system_identifier.into(), calls.into(), limit.into()];
+    let swept = spi::query(statement, &arguments, |row| {
+        let due = row.get::<Vec<String>>(1)?.unwrap_or_default();
         Ok(Swept {
-            left: row.get::<i64>(1)?.unwrap_or_default(),
-            due: row.get::<i64>(2)?.unwrap_or_default(),
-            to_look_up: row.get::<String>(3)?,
+            due: due.iter().filter_map(|id| Uuid::parse_str(id).ok()).collect(),
+            to_look_up: row.get::<String>(2)?,
+            left: row.get::<i64>(3)?,
         })
     })?;
     Ok(swept.into_iter().next().unwrap_or_default())
@@ -346,14 +339,15 @@ pub enum Compared {
 
 /// Adds a correcting row (`adjusts` names the call's row, `calls` is 0) with what OpenRouter's record of the
 /// generation has more or less than the row and its corrections; none where nothing differs. In the
-/// gateway's own transaction.
-pub fn correct(call: Uuid, record: &Record) -> SpiResult<Compared> {
+/// gateway's own transaction. Gives that row's id, too.
+pub fn correct(call: Uuid, record: &Record) -> SpiResult<(Compared, Option<Uuid>)> {
     let figures = serde_json::to_string(record).unwrap_or_default();
-    let arguments = [call.to_string().into(), Uuid::now_v7().to_string().into(), figures.into()];
+    let row = Uuid::now_v7();
+    let arguments = [call.to_string().into(), row.to_string().into(), figures.into()];
     let added = spi::query(CORRECT, &arguments, |row| row.get::<String>(1))?;
     Ok(match added.into_iter().flatten().next().as_deref() {
-        None => Compared::Confirmed,
-        Some("settled") => Compared::Settled,
-        Some(_) => Compared::Corrected,
+        None => (Compared::Confirmed, None),
+        Some("settled") => (Compared::Settled, Some(row)),
+        Some(_) => (Compared::Corrected, Some(row)),
     })
 }

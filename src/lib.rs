@@ -34,11 +34,11 @@ mod ledger;
 mod queue;
 mod rates;
 
+/// Channel `hiems_usage`, as the gateway tells it.
+mod realtime;
+
 /// What has become of a call whose caller does not have its answer.
 mod collect;
-
-/// What channels tell of calls.
-mod notify;
 
 /// Whether all of it is well.
 mod health;

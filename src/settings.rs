@@ -16,11 +16,14 @@ mod gateway;
 pub use gateway::GatewaySettings;
 
 /// When listeners on channel `hiems_usage` are told of new ledger rows.
-#[derive(Clone, Copy, PostgresGucEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 pub enum Notify {
     /// With the commit that books them.
     #[name = c"commit"]
     Commit,
+    /// By the gateway, many rows in a message, soon after.
+    #[name = c"coalesced"]
+    Coalesced,
     /// Never.
     #[name = c"off"]
     Off,
@@ -227,7 +230,8 @@ pub fn define() {
         c"hiems.notify",
         c"When channel hiems_usage is told of new ledger rows.",
         c"With 'commit' each booking transaction takes PostgreSQL's cluster-wide NOTIFY lock, and \
-          PREPARE TRANSACTION is refused.",
+          PREPARE TRANSACTION is refused. With 'coalesced' the gateway tells of many at a time, at most \
+          50 ms after their commits.",
         &NOTIFY,
         GucContext::Suset,
         none,

@@ -29,6 +29,23 @@ pub fn fix(name: &CStr, value: &CStr) {
     }
 }
 
+/// Sets a setting until the end of the current transaction.
+pub fn set_locally(name: &CStr, value: &CStr) {
+    // SAFETY: as above; called inside a transaction, whose end undoes it.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
 /// Refuses settings called `hiems.` that hiems does not know.
 pub fn reserve_prefix() {
     // SAFETY: a C string with no end of life.

@@ -5,6 +5,8 @@ use std::panic::AssertUnwindSafe;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::session;
+
 /// The caller's top-level transaction id, 64 bits; assigned if it has none yet. An error where
 /// writing is not allowed: ask [`is_read_only`] first.
 pub fn top_level_xid() -> u64 {
@@ -37,6 +39,19 @@ pub fn force_durable_commit() {
 pub fn is_alive() -> bool {
     // SAFETY: reads state of this process.
     unsafe { pg_sys::IsTransactionState() }
+}
+
+/// True once a transaction of this server's has ended. `xid` is a recent one.
+pub fn is_over(xid: u64) -> bool {
+    let [.., a, b, c, d] = xid.to_be_bytes();
+    let short = u32::from_be_bytes([a, b, c, d]);
+    // SAFETY: reads shared state.
+    unsafe { !pg_sys::TransactionIdIsInProgress(pg_sys::TransactionId::from(short)) }
+}
+
+/// The current transaction's commit does not wait until it is durable: a crash may undo it, whole.
+pub fn commit_without_waiting() {
+    session::set_locally(c"synchronous_commit", c"off");
 }
 
 /// True in a READ ONLY transaction.

@@ -26,6 +26,8 @@ pub struct GatewaySettings {
     pub verify_every_cost: bool,
     /// Whether listeners are told of anything.
     pub notifies: bool,
+    /// Whether the gateway tells channel `hiems_usage` of what is committed.
+    pub tells_usage: bool,
     pub switch_off: SwitchOff,
     pub app_url: Option<String>,
     pub app_title: Option<String>,
@@ -56,6 +58,7 @@ impl GatewaySettings {
             settlement_timeout: seconds(&SETTLEMENT_TIMEOUT),
             verify_every_cost: VERIFY_EVERY_COST.get(),
             notifies: !matches!(NOTIFY.get(), Notify::Off),
+            tells_usage: NOTIFY.get() == Notify::Coalesced,
             switch_off: switch_off(),
             app_url: value(&APP_URL),
             app_title: value(&APP_TITLE),

@@ -69,6 +69,8 @@ pub struct Committed {
     entries: HashMap<Uuid, String>,
     /// What has to be looked up before it is booked.
     pub to_look_up: Vec<ToLookUp>,
+    /// What has not, with its caller's transaction.
+    pub ended: Vec<(Uuid, Option<u64>)>,
 }
 
 /// What must hold for calls to be sent.
@@ -84,8 +86,10 @@ pub struct Conditions<'a> {
     pub log_content: bool,
     /// False while what an earlier gateway left is not in the journal: nobody knows which keys are taken.
     pub is_recovered: bool,
-    /// Whether calls that are made for no transaction are booked as they are settled.
+    /// Whether calls that are made for no transaction are booked as they are settled; and whether listeners
+    /// are told of it.
     pub books: bool,
+    pub tells_usage: bool,
     /// The tests of the tests: nothing is journalled before it is sent.
     pub without_intents: bool,
 }
@@ -183,7 +187,7 @@ impl Batch {
         let keep_answers = !conditions.answer_retention.is_zero();
         let log_content = conditions.log_content;
         let without_intents = conditions.without_intents;
-        let books = conditions.books;
+        let (books, tells_usage) = (conditions.books, conditions.tells_usage);
         if !journal::try_lock() || !(self.settlements.is_empty() || rates::try_lock()) {
             return Err(Aborted::by_lock());
         }
@@ -199,14 +203,14 @@ impl Batch {
         journal::set_generations(&self.generations)?;
         journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
         let mut entries = HashMap::new();
-        let mut to_look_up = Vec::new();
-        let mut to_book = Vec::new();
+        let (mut to_look_up, mut ended, mut to_book) = (Vec::new(), Vec::new(), Vec::new());
         for settled in journal::settle(&self.ended(), rules)? {
-            let Settled { call, entry, to_look_up: wanted, is_for_no_transaction } = settled;
+            let Settled { call, entry, to_look_up: wanted, caller_xid } = settled;
             entries.insert(call, entry);
-            to_look_up.extend(wanted);
-            if is_for_no_transaction && books {
-                to_book.push(call);
+            match wanted {
+                Some(wanted) => to_look_up.push(wanted),
+                None if books && caller_xid.is_none() => to_book.push(call),
+                None => ended.push((call, caller_xid)),
             }
         }
         self.keep_content(keep_answers, log_content)?;
@@ -216,8 +220,10 @@ impl Batch {
         journal::forget(&self.unsent().collect::<Vec<_>>())?;
         idempotency::release(&self.unbilled())?;
         // Last: whose caller has gone is known by now.
-        to_look_up.extend(book::book(system, &to_book)?);
-        Ok(Committed { go, entries, to_look_up })
+        let booked = book::book(system, &to_book, tells_usage)?;
+        to_look_up.extend(booked.to_look_up);
+        ended.extend(booked.left.into_iter().map(|call| (call, None)));
+        Ok(Committed { go, entries, to_look_up, ended })
     }
 
     /// Behind somebody's lock it is let go: no call waits for it.

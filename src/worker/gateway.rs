@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::Left;
 use super::admission::Keyring;
 use super::batch::Batch;
+use super::ended::EndedCalls;
 use super::events::{self, Event, Inbox, QueuedEnd};
 use super::journal::{self, Rules};
 use super::look_ups::LookUps;
@@ -34,6 +35,8 @@ use crate::settings::{self, GatewaySettings, SwitchOff};
 
 /// How often the sweep looks for what callers left, and the house is kept.
 const TICK: Duration = Duration::from_millis(500);
+/// How often where it tells listeners of what it finds: with its own work they know within 50 ms.
+const TELLING: Duration = Duration::from_millis(30);
 /// How long calls in flight are waited for when the gateway is told to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -73,6 +76,12 @@ pub struct Gateway {
     on_their_way: i64,
     /// True if something has happened that a sweep may have to book.
     unswept: bool,
+    /// The calls that have ended since, which the sweep need not look for.
+    ended: EndedCalls,
+    /// True if there may be others to book: it has to look at the whole journal.
+    looks_at_all: bool,
+    last_look_at_all: Instant,
+    next_telling: Instant,
     next_tick: Instant,
     next_purge: Instant,
     last_work: Instant,
@@ -122,6 +131,10 @@ impl Gateway {
             looked_up: Vec::new(),
             on_their_way: 0,
             unswept: true,
+            ended: EndedCalls::default(),
+            looks_at_all: true,
+            last_look_at_all: now,
+            next_telling: now,
             next_tick: now,
             next_purge: now,
             last_work: now,
@@ -161,6 +174,8 @@ impl Gateway {
                 }
             } else if end_asked {
                 break;
+            } else if self.is_telling() && Instant::now() >= self.next_telling {
+                self.book_ended();
             }
         }
         // A database that somebody wants to drop or copy is left alone.
@@ -174,6 +189,9 @@ impl Gateway {
     fn until_next(&self) -> Duration {
         let now = Instant::now();
         let mut until = self.next_tick.saturating_duration_since(now);
+        if self.is_telling() {
+            until = until.min(self.next_telling.saturating_duration_since(now));
+        }
         if let Some(not_before) = self.not_before {
             until = until.min(not_before.saturating_duration_since(now));
         } else if let Some(since) = self.batch.oldest_generation() {
@@ -244,11 +262,17 @@ impl Gateway {
         self.last_work.elapsed() >= self.settings.idle_timeout
             && self.on_their_way == 0
             && !self.unswept
+            && self.ended.is_empty()
             && self.is_written()
             && self.queue.is_empty()
             && !self.queue.has_jobs
             && !self.shared.is_enqueuing()
             && !self.shared.is_busy()
+    }
+
+    /// True while listeners may have to be told of something soon.
+    fn is_telling(&self) -> bool {
+        self.settings.tells_usage && !self.ended.is_empty()
     }
 
     /// What a settlement goes by.

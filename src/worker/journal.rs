@@ -85,7 +85,7 @@ const SETTLE: &str = concat!(
      WHERE c.id = e.id
      RETURNING c.id::text, c.entry::text, c.generation_id, c.entry ->> 'key_name', ",
     waits_for_its_cost!(),
-    ", c.caller_xid IS NULL"
+    ", c.caller_xid::text"
 );
 
 const ENDED: &str = concat!("SELECT e.id::text, e.entry::text FROM (", ended!(), ") AS e");
@@ -212,8 +212,8 @@ pub struct Settled {
     pub entry: String,
     /// Set where it is not booked before its generation was looked up.
     pub to_look_up: Option<ToLookUp>,
-    /// True where no caller's transaction books it.
-    pub is_for_no_transaction: bool,
+    /// The caller's transaction.
+    pub caller_xid: Option<u64>,
 }
 
 /// A generation to be looked up at OpenRouter.
@@ -254,8 +254,8 @@ pub fn settle(ended: &[Ended], rules: &Rules) -> SpiResult<Vec<Settled>> {
             Some(true) => to_look_up(call, row.get(3)?, row.get(4)?, false),
             _ => None,
         };
-        let is_for_no_transaction = row.get::<bool>(6)? == Some(true);
-        Ok(Some(Settled { call, entry, to_look_up, is_for_no_transaction }))
+        let caller_xid = row.get::<String>(6)?.and_then(|xid| xid.parse().ok());
+        Ok(Some(Settled { call, entry, to_look_up, caller_xid }))
     })?;
     Ok(settled.into_iter().flatten().collect())
 }

@@ -6,6 +6,7 @@
 mod admission;
 mod batch;
 mod call;
+mod ended;
 mod events;
 mod gateway;
 mod journal;

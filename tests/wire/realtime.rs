@@ -1,11 +1,16 @@
 //! Channel `hiems_usage` tells of new ledger rows, by their ids alone.
 
+#[path = "realtime/coalesced.rs"]
+mod coalesced;
+
 use std::time::Duration;
 
 use hiems_tests::{Database, ResultExt, user_message};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, GenericClient};
 use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(30);
 
 /// A session that listens.
 struct Listener(Client);
@@ -32,6 +37,13 @@ impl Listener {
             heard.push(message.payload().to_owned());
         }
         panic!("the end was not told");
+    }
+
+    /// The next message that comes.
+    fn next(&mut self) -> String {
+        let mut notifications = self.0.notifications();
+        let next = notifications.timeout_iter(SOON).next().expect("a connection");
+        next.expect("a message").payload().to_owned()
     }
 }
 

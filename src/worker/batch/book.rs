@@ -1,21 +1,43 @@
 //! Calls that are made for no transaction: they are booked in the commit that settles them, so that the row is
 //! there when the caller has its answer.
 
+use std::collections::HashSet;
+
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
 
 use super::Batch;
-use crate::ledger;
+use crate::ledger::{self, Look};
+use crate::realtime;
 use crate::worker::journal::ToLookUp;
 
-/// Books settled calls; gives the generations that are to be looked up. Behind somebody's lock on the ledger, or
-/// a trigger of somebody else's, it is left to the sweep.
-pub fn book(system_identifier: i64, settled: &[Uuid]) -> SpiResult<Vec<ToLookUp>> {
-    // Where somebody's trigger is on the ledger the sweep says so.
-    if settled.is_empty() || !ledger::try_lock() || ledger::foreign_trigger().is_some() {
-        return Ok(Vec::new());
+/// What has come of booking settled calls.
+#[derive(Default)]
+pub struct Booked {
+    /// Generations that are to be looked up.
+    pub to_look_up: Vec<ToLookUp>,
+    /// What is left to the sweep.
+    pub left: Vec<Uuid>,
+}
+
+/// Books settled calls that are made for no transaction, and tells listeners if `tells`. Behind somebody's lock
+/// on the ledger, or a trigger of somebody else's, it is left to the sweep.
+pub fn book(system_identifier: i64, settled: &[Uuid], tells: bool) -> SpiResult<Booked> {
+    if settled.is_empty() {
+        return Ok(Booked::default());
     }
-    Ok(ToLookUp::many(ledger::book_settled(system_identifier, settled)?.as_deref()))
+    if !ledger::try_lock() || ledger::foreign_trigger().is_some() {
+        return Ok(Booked { to_look_up: Vec::new(), left: settled.to_vec() });
+    }
+    let swept = ledger::book_finished(system_identifier, Look::At(settled), settled.len())?;
+    if tells {
+        realtime::tell(&swept.due)?;
+    }
+    let due: HashSet<Uuid> = swept.due.into_iter().collect();
+    Ok(Booked {
+        to_look_up: ToLookUp::many(swept.to_look_up.as_deref()),
+        left: settled.iter().filter(|call| !due.contains(call)).copied().collect(),
+    })
 }
 
 impl Batch {

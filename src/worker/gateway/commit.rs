@@ -34,6 +34,7 @@ macro_rules! conditions {
             answer_retention: $gateway.settings.answer_retention,
             log_content: $gateway.settings.log_content,
             books: true,
+            tells_usage: $gateway.settings.tells_usage,
             without_intents: $gateway.settings.switch_off == SwitchOff::Intent,
         }
     }};
@@ -151,6 +152,9 @@ impl Gateway {
     fn tell(&mut self, batch: Batch, mut committed: Committed) {
         for wanted in std::mem::take(&mut committed.to_look_up) {
             self.look_ups.add(wanted);
+        }
+        for (call, caller_xid) in std::mem::take(&mut committed.ended) {
+            self.ended.add(call, caller_xid);
         }
         for (call, token) in batch.costs_out_of_range() {
             warning!(

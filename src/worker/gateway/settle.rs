@@ -13,6 +13,7 @@ use crate::openrouter::failure::{Failure, FailureKind};
 use crate::openrouter::generation::{self, LookUp, Record};
 use crate::pg::xact::{self, Aborted};
 use crate::rates;
+use crate::realtime;
 use crate::settings::SwitchOff;
 use crate::worker::events::Event;
 use crate::worker::journal::{self, ToLookUp};
@@ -107,7 +108,7 @@ impl Gateway {
 
     fn end_look_ups(&mut self, written: &[(Uuid, Written)]) {
         let timeout = self.settings.settlement_timeout;
-        self.unswept = true;
+        self.looks_at_all = true;
         for (call, written) in written {
             match written {
                 Written::Ended(found) => self.look_ups.end(*call, *found),
@@ -127,10 +128,12 @@ impl Gateway {
                 return Err(Aborted::by_lock());
             }
             let mut written = Vec::new();
-            let mut over = Vec::new();
+            let (mut over, mut added) = (Vec::new(), Vec::new());
             for (call, answer) in answers {
                 let what = match answer {
-                    LookUp::Found(record) => Written::Ended(settle(*call, record, &rules)?),
+                    LookUp::Found(record) => {
+                        Written::Ended(settle(*call, record, &rules, &mut added)?)
+                    }
                     LookUp::NotYet { why, .. } if self.look_ups.is_given_up(*call, timeout) => {
                         if !self.look_ups.is_free(*call) {
                             log!("hiems gives up asking what call {call} did cost: {why}");
@@ -143,6 +146,9 @@ impl Gateway {
                 written.push((*call, what));
             }
             journal::stop_looking(&over)?;
+            if self.settings.tells_usage {
+                realtime::tell(&added)?;
+            }
             Ok(written)
         })
     }
@@ -185,11 +191,17 @@ enum Written {
 }
 
 /// Writes what a generation did cost: into the journal, where the call waits to be booked, or as a
-/// correcting row.
-fn settle(call: Uuid, record: &Record, rules: &journal::Rules) -> Result<Found, Aborted> {
+/// correcting row, whose id is put to `added`.
+fn settle(
+    call: Uuid,
+    record: &Record,
+    rules: &journal::Rules,
+    added: &mut Vec<Uuid>,
+) -> Result<Found, Aborted> {
     let Some((is_booked, entry)) = journal::looked_at(call)? else { return Ok(Found::Nothing) };
     if is_booked {
-        let compared = ledger::correct(call, record)?;
+        let (compared, row) = ledger::correct(call, record)?;
+        added.extend(row);
         journal::stop_looking(&[call])?;
         return Ok(Found::Compared(compared));
     }

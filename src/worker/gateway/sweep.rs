@@ -7,12 +7,14 @@ use pgrx::spi::SpiResult;
 use pgrx::warning;
 use uuid::Uuid;
 
-use super::Gateway;
+use super::{Gateway, TELLING};
 use crate::contents;
 use crate::idempotency;
-use crate::ledger::{self, Swept};
+use crate::ledger::{self, Look, Swept};
+use crate::pg::xact::Aborted;
 use crate::pg::{lock, session, xact};
 use crate::queue;
+use crate::realtime;
 use crate::settings::SwitchOff;
 use crate::worker::journal::{self, ToLookUp};
 
@@ -20,76 +22,142 @@ use crate::worker::journal::{self, ToLookUp};
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How many calls are booked in one transaction: callers wait meanwhile.
-const CHUNK: i64 = 250;
+const CHUNK: usize = 250;
+
+/// How often the whole journal is looked at under load: the dead rows of what has passed through it are
+/// many until the next vacuum.
+const LOOK_AT_ALL: Duration = Duration::from_secs(5);
 
 impl Gateway {
     /// Books what callers left. True if the gateway has to leave: the database is wanted by somebody,
     /// or the extension is gone.
     pub(super) fn sweep(&mut self) -> bool {
-        // The open calls are looked at before the events: a caller's going is an event first, and
-        // leaves the set after.
-        let mut open = self.shared.open_calls();
-        self.take_events();
-        self.commit();
-        open.extend(self.shared.open_calls());
-        // What the journal does not know yet of a call could change how it is booked.
-        open.extend(self.batch.calls().chain(self.stuck.calls()));
-        let due = (self.unswept || self.on_their_way > 0)
-            && self.settings.switch_off != SwitchOff::Sweep
-            && self.recover().is_ok();
-        let system = self.system_identifier;
-        let warned = &mut self.warned_of_trigger;
-        let swept = xact::transaction(|| -> SpiResult<(bool, Option<Swept>)> {
-            // While calls are in flight their callers hold the database anyway.
-            let wanted = open.is_empty() && lock::database_is_wanted();
-            if wanted || journal::extension()?.is_none() {
-                return Ok((true, None));
-            }
-            if due && !(ledger::try_lock() && journal::try_lock()) {
-                return Ok((false, None));
-            }
-            if due && let Some(name) = ledger::foreign_trigger() {
-                if warned.as_ref() != Some(&name) {
-                    warning!(
-                        "hiems books nothing: the trigger {name:?} on its ledger is not its own"
-                    );
-                    *warned = Some(name);
-                }
-                return Ok((false, None));
-            }
-            let swept =
-                if due { Some(ledger::book_finished(system, &open, None, CHUNK)?) } else { None };
-            Ok((false, swept))
-        });
-        let wanted = match swept {
-            Ok((wanted, swept)) => {
-                if let Some(swept) = swept {
-                    self.take_swept(&swept);
-                }
-                wanted
-            }
-            Err(aborted) => {
-                if !aborted.lock_not_available {
-                    warning!("the hiems gateway cannot book finished calls: {}", aborted.message);
-                    self.sweep_one_by_one(&open);
-                }
-                false
-            }
-        };
+        let wanted = self.is_wanted();
         if !wanted {
+            let is_quiet = self.shared.in_flight() == 0 && self.ended.is_empty();
+            let is_time = is_quiet || self.last_look_at_all.elapsed() >= LOOK_AT_ALL;
+            if self.looks_at_all || (self.unswept || self.on_their_way > 0) && is_time {
+                self.book_all();
+            } else {
+                self.book_ended();
+            }
             self.purge();
         }
         session::report_activity("idle");
         wanted
     }
 
-    fn take_swept(&mut self, swept: &Swept) {
-        self.on_their_way = swept.left;
-        self.unswept = swept.due >= CHUNK;
-        if self.unswept {
-            // There are more: at once, but for those who wait for something else.
-            self.next_tick = Instant::now();
+    fn is_wanted(&self) -> bool {
+        // While calls are in flight their callers hold the database anyway.
+        let is_quiet = self.shared.in_flight() == 0 && self.is_written();
+        let wanted = xact::transaction(|| -> SpiResult<bool> {
+            Ok(is_quiet && lock::database_is_wanted() || journal::extension()?.is_none())
+        });
+        wanted.unwrap_or_else(|aborted| {
+            if !aborted.lock_not_available {
+                warning!("the hiems gateway cannot look after itself: {}", aborted.message);
+            }
+            false
+        })
+    }
+
+    /// The calls that must not be booked yet.
+    fn open_calls(&mut self) -> HashSet<Uuid> {
+        // The open calls are looked at before the events: a caller's going is an event first, and
+        // leaves the set after.
+        let mut open: HashSet<Uuid> = self.shared.open_calls().into_iter().collect();
+        self.take_events();
+        self.commit();
+        open.extend(self.shared.open_calls());
+        // What the journal does not know yet of a call could change how it is booked.
+        open.extend(self.batch.calls().chain(self.stuck.calls()));
+        open
+    }
+
+    /// Books, and tells of, the calls that are known to have ended.
+    pub(super) fn book_ended(&mut self) {
+        self.next_telling = Instant::now() + TELLING;
+        if self.ended.is_empty() || self.settings.switch_off == SwitchOff::Sweep {
+            return;
         }
+        let open = self.open_calls();
+        let calls = self.ended.take_due(&open, CHUNK);
+        if calls.is_empty() {
+            return;
+        }
+        match self.book(Look::At(&calls), calls.len()) {
+            Ok(swept) => {
+                // Those that were not due after all, and those that somebody took.
+                self.looks_at_all |= swept.due.len() < calls.len();
+                if calls.len() == CHUNK {
+                    self.hurry();
+                }
+                self.take_to_look_up(&swept);
+            }
+            // The look at all says what is wrong.
+            Err(_) => self.looks_at_all = true,
+        }
+    }
+
+    fn book_all(&mut self) {
+        let open: Vec<Uuid> = self.open_calls().into_iter().collect();
+        if self.settings.switch_off == SwitchOff::Sweep || self.recover().is_err() {
+            return;
+        }
+        match self.book(Look::AllBut(&open), CHUNK) {
+            Ok(swept) => self.take_swept(&swept),
+            Err(aborted) if aborted.lock_not_available => {}
+            Err(aborted) => {
+                warning!("the hiems gateway cannot book finished calls: {}", aborted.message);
+                self.sweep_one_by_one(&open);
+            }
+        }
+    }
+
+    /// There are more: at once, but for those who wait for something else.
+    fn hurry(&mut self) {
+        self.next_tick = Instant::now();
+    }
+
+    /// Books calls, and tells of them, in a transaction.
+    fn book(&mut self, look: Look, limit: usize) -> Result<Swept, Aborted> {
+        let (system, tells) = (self.system_identifier, self.settings.tells_usage);
+        let warned = &mut self.warned_of_trigger;
+        xact::transaction(|| {
+            if !(ledger::try_lock() && journal::try_lock()) {
+                return Err(Aborted::by_lock());
+            }
+            if let Some(name) = ledger::foreign_trigger() {
+                if warned.as_ref() != Some(&name) {
+                    warning!(
+                        "hiems books nothing: the trigger {name:?} on its ledger is not its own"
+                    );
+                    *warned = Some(name);
+                }
+                return Err(Aborted::by_lock());
+            }
+            // Undone by a crash, it is all to be done once more, and the journal has it.
+            xact::commit_without_waiting();
+            let swept = ledger::book_finished(system, look, limit)?;
+            if tells {
+                realtime::tell(&swept.due)?;
+            }
+            Ok(swept)
+        })
+    }
+
+    fn take_swept(&mut self, swept: &Swept) {
+        self.on_their_way = swept.left.unwrap_or_default();
+        self.last_look_at_all = Instant::now();
+        self.unswept = swept.due.len() >= CHUNK;
+        self.looks_at_all = self.unswept;
+        if self.unswept {
+            self.hurry();
+        }
+        self.take_to_look_up(swept);
+    }
+
+    fn take_to_look_up(&mut self, swept: &Swept) {
         for wanted in ToLookUp::many(swept.to_look_up.as_deref()) {
             self.look_ups.add(wanted);
         }
@@ -119,20 +187,15 @@ impl Gateway {
 
     /// Where one call cannot be booked, the others must be.
     fn sweep_one_by_one(&mut self, open: &[Uuid]) {
-        let system = self.system_identifier;
         let Ok(settled) = xact::transaction(journal::settled) else { return };
-        let open: HashSet<Uuid> = open.iter().copied().collect();
         for call in settled.into_iter().filter(|call| !open.contains(call)) {
-            let booked = xact::transaction(|| match ledger::try_lock() && journal::try_lock() {
-                true => Ok(ledger::book_finished(system, &[], Some(call), 1)?),
-                false => Err(xact::Aborted::by_lock()),
-            });
-            if let Err(aborted) = booked.map(|swept| self.take_swept(&swept)) {
+            match self.book(Look::At(&[call]), 1) {
+                Ok(swept) => self.take_to_look_up(&swept),
                 // It would be the same with all the others.
-                if aborted.lock_not_available {
-                    return;
+                Err(aborted) if aborted.lock_not_available => return,
+                Err(aborted) => {
+                    warning!("hiems call {call} cannot be booked: {}", aborted.message);
                 }
-                warning!("hiems call {call} cannot be booked: {}", aborted.message);
             }
         }
     }

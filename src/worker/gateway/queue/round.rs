@@ -13,11 +13,11 @@ use uuid::Uuid;
 use super::{FAILURE_DELAY, Gateway, LOCK_DELAY};
 use crate::contents;
 use crate::idempotency;
-use crate::notify;
 use crate::openrouter::failure::Failure;
 use crate::pg::xact::{self, Aborted};
 use crate::queue::{self, Job, PutBack, Room};
 use crate::rates;
+use crate::realtime;
 use crate::settings::SwitchOff;
 use crate::worker::batch::book::book;
 use crate::worker::events::QueuedEnd;
@@ -40,6 +40,8 @@ struct Done {
     is_full: bool,
     next_due: Option<Duration>,
     to_look_up: Vec<ToLookUp>,
+    /// What is left to the sweep.
+    left: Vec<Uuid>,
 }
 
 /// What may be taken out in a round.
@@ -77,7 +79,6 @@ impl Gateway {
             return;
         }
         let ended = std::mem::take(&mut self.queue.ended);
-        self.unswept = true;
         let mut committed = self.commit_round(&ended, take.as_ref(), true);
         if matches!(&committed, Err(aborted) if !aborted.lock_not_available) && !ended.is_empty() {
             // What keeps the ledger from being written keeps nobody from the answer: the sweep books it later.
@@ -137,6 +138,7 @@ impl Gateway {
         let rules = self.rules();
         let (system, retention) = (self.system_identifier, self.settings.answer_retention);
         let (log_content, notifies) = (self.settings.log_content, self.settings.notifies);
+        let tells_usage = self.settings.tells_usage;
         let without_intents = self.settings.switch_off == SwitchOff::Intent;
         let keyring = &mut self.keyring;
         let mut done = Done::default();
@@ -148,11 +150,15 @@ impl Gateway {
             let settled: Vec<&Settlement> = ended.iter().filter_map(|(e, _)| settled(e)).collect();
             let rows: Vec<_> = settled.iter().map(|s| (s.state, &s.entry)).collect();
             for settled in journal::settle(&rows, &rules)? {
-                done.to_look_up.extend(settled.to_look_up);
+                match settled.to_look_up {
+                    Some(wanted) => done.to_look_up.push(wanted),
+                    None => done.left.push(settled.call),
+                }
             }
             if books {
-                let calls: Vec<Uuid> = settled.iter().map(|s| s.entry.id).collect();
-                done.to_look_up.extend(book(system, &calls)?);
+                let booked = book(system, &done.left, tells_usage)?;
+                done.to_look_up.extend(booked.to_look_up);
+                done.left = booked.left;
             }
             for settlement in &settled {
                 settlement.keep_content(!retention.is_zero(), log_content)?;
@@ -166,7 +172,7 @@ impl Gateway {
             if notifies {
                 let over = back.iter().filter(|back| back.wait.is_none()).map(|b| b.job.call());
                 let told: Vec<Uuid> = settled.iter().map(|s| s.entry.id).chain(over).collect();
-                notify::calls_ended(&told)?;
+                realtime::tell_ended(&told)?;
             }
             let Some(take) = take else { return Ok(()) };
             done.has_taken = true;
@@ -229,6 +235,9 @@ impl Gateway {
             }
             // The task lives until its runtime goes.
             let _ = told.send(());
+        }
+        for call in done.left {
+            self.ended.add(call, None);
         }
         for wanted in done.to_look_up {
             self.look_ups.add(wanted);
