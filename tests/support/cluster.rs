@@ -117,6 +117,12 @@ impl Cluster {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
+    /// The process id of the server's first process.
+    pub fn postmaster(&self) -> i32 {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("a server");
+        file.lines().next().and_then(|line| line.parse().ok()).expect("a process id")
+    }
+
     /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")

@@ -7,6 +7,7 @@ mod cluster;
 mod database;
 mod errors;
 mod json;
+pub mod measure;
 mod memory;
 mod played;
 mod random;

@@ -66,9 +66,11 @@ pub fn raises(sources: &[Source]) -> Vec<Finding> {
 }
 
 /// Files that Cargo names itself.
-const ROOTS: [&str; 10] = [
+const ROOTS: [&str; 12] = [
     "src/lib.rs",
+    "benches/limits.rs",
     "benches/recovery.rs",
+    "benches/sync.rs",
     "fake-openrouter/src/lib.rs",
     "fake-openrouter/src/main.rs",
     "fake-openrouter/tests/http/main.rs",
