@@ -20,6 +20,13 @@ impl EndedCalls {
         self.0.is_empty()
     }
 
+    /// Forgets those that the sweep has done with.
+    pub fn remove(&mut self, calls: &[Uuid]) {
+        for call in calls {
+            self.0.remove(call);
+        }
+    }
+
     /// Takes out at most `limit` calls that are not `open` and whose callers' transactions are over.
     pub fn take_due(&mut self, open: &HashSet<Uuid>, limit: usize) -> Vec<Uuid> {
         // One look at each transaction, which may have made many calls.

@@ -92,7 +92,7 @@ impl Gateway {
                 if calls.len() == CHUNK {
                     self.hurry();
                 }
-                self.take_to_look_up(&swept);
+                self.done_with(&swept);
             }
             // The look at all says what is wrong.
             Err(_) => self.looks_at_all = true,
@@ -146,6 +146,13 @@ impl Gateway {
         })
     }
 
+    fn done_with(&mut self, swept: &Swept) {
+        self.ended.remove(&swept.due);
+        for wanted in ToLookUp::many(swept.to_look_up.as_deref()) {
+            self.look_ups.add(wanted);
+        }
+    }
+
     fn take_swept(&mut self, swept: &Swept) {
         self.on_their_way = swept.left.unwrap_or_default();
         self.last_look_at_all = Instant::now();
@@ -154,13 +161,7 @@ impl Gateway {
         if self.unswept {
             self.hurry();
         }
-        self.take_to_look_up(swept);
-    }
-
-    fn take_to_look_up(&mut self, swept: &Swept) {
-        for wanted in ToLookUp::many(swept.to_look_up.as_deref()) {
-            self.look_ups.add(wanted);
-        }
+        self.done_with(swept);
     }
 
     /// Forgets what has been kept for long enough, now and then.
@@ -190,7 +191,7 @@ impl Gateway {
         let Ok(settled) = xact::transaction(journal::settled) else { return };
         for call in settled.into_iter().filter(|call| !open.contains(call)) {
             match self.book(Look::At(&[call]), 1) {
-                Ok(swept) => self.take_to_look_up(&swept),
+                Ok(swept) => self.done_with(&swept),
                 // It would be the same with all the others.
                 Err(aborted) if aborted.lock_not_available => return,
                 Err(aborted) => {
