@@ -36,7 +36,7 @@ use crate::settings::{self, GatewaySettings, SwitchOff};
 /// How often the sweep looks for what callers left, and the house is kept.
 const TICK: Duration = Duration::from_millis(500);
 /// How often where it tells listeners of what it finds: with its own work they know within 50 ms.
-const TELLING: Duration = Duration::from_millis(30);
+const TELLING: Duration = Duration::from_millis(20);
 /// How long calls in flight are waited for when the gateway is told to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
