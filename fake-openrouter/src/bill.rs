@@ -191,6 +191,10 @@ impl Bill {
         self.lock().requests.clone()
     }
 
+    pub(crate) fn request_count(&self) -> usize {
+        self.lock().requests.len()
+    }
+
     pub(crate) fn received(&self, request: ReceivedRequest) {
         self.lock().requests.push(request);
     }

@@ -107,6 +107,11 @@ impl Fake {
         self.state.bill.requests()
     }
 
+    /// How many chat completion requests have come, refused ones too.
+    pub fn request_count(&self) -> usize {
+        self.state.bill.request_count()
+    }
+
     /// The id of each look-up at `/generation`, in their order.
     pub fn lookups(&self) -> Vec<String> {
         self.state.bill.lookups()

@@ -99,8 +99,8 @@ impl Batch {
     pub fn add(&mut self, event: Event, keyring: &Keyring) {
         match event {
             Event::Intent { submit, done } => self.intents.push((submit, done)),
-            Event::Generation { call, generation_id } => {
-                self.oldest_generation.get_or_insert_with(Instant::now);
+            Event::Generation { call, generation_id, since } => {
+                self.oldest_generation.get_or_insert(since);
                 self.generations.insert(call, generation_id);
             }
             Event::Again { call, attempts, done } => {

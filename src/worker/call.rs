@@ -241,7 +241,11 @@ impl Sending {
     fn note_generation(&self, entry: &mut Entry, id: Option<String>) {
         if let Some(id) = id {
             let (call, generation_id) = (entry.id, id.clone());
-            self.shared.outbox.send(Event::Generation { call, generation_id });
+            self.shared.outbox.send(Event::Generation {
+                call,
+                generation_id,
+                since: Instant::now(),
+            });
             entry.generation_id = Some(id);
         }
     }

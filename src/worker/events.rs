@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 use secrecy::SecretString;
@@ -42,8 +42,8 @@ pub type LedgerRow = Option<String>;
 pub enum Event {
     /// Admit a call and commit its intent; then it may be sent.
     Intent { submit: Box<Submit>, done: oneshot::Sender<Admission> },
-    /// The generation's id has come with the headers.
-    Generation { call: Uuid, generation_id: String },
+    /// The generation's id has come with the headers, at that time.
+    Generation { call: Uuid, generation_id: String, since: Instant },
     /// Commit how a call ended.
     Settle { settlement: Box<Settlement>, done: oneshot::Sender<LedgerRow> },
     /// Commit that a call is about to be sent again, `attempts` times in all.

@@ -216,9 +216,10 @@ impl Gateway {
                 Event::Written { call, principal, done } => asked.push((call, principal, done)),
                 Event::Wake => self.queue.wake(),
                 Event::Queued { ended, done } => {
-                    if let QueuedEnd::Settled { settlement, .. } = &*ended {
-                        // It holds the generation's id itself.
-                        self.batch.forget_generation(settlement.entry.id);
+                    if let QueuedEnd::Back { back, .. } = &*ended {
+                        // The next attempt is another generation. That of one that is settled is written
+                        // all the same: the queue may be locked for long.
+                        self.batch.forget_generation(back.job.call());
                     }
                     self.queue.add(ended, done, self.settings.queue_concurrency);
                 }

@@ -66,9 +66,11 @@ pub fn raises(sources: &[Source]) -> Vec<Finding> {
 }
 
 /// Files that Cargo names itself.
-const ROOTS: [&str; 12] = [
+const ROOTS: [&str; 14] = [
     "src/lib.rs",
+    "benches/batch.rs",
     "benches/limits.rs",
+    "benches/queue.rs",
     "benches/recovery.rs",
     "benches/sync.rs",
     "fake-openrouter/src/lib.rs",

@@ -43,6 +43,16 @@ macro_rules! conditions {
 impl Gateway {
     /// Commits the batch if it is due; what cannot be committed stays for the next time.
     pub(super) fn commit(&mut self) {
+        self.commit_what_is_due(GENERATION_DELAY);
+    }
+
+    /// Before what may take some milliseconds: no generation's id waits for that.
+    pub(super) fn commit_all(&mut self) {
+        self.take_events();
+        self.commit_what_is_due(Duration::ZERO);
+    }
+
+    fn commit_what_is_due(&mut self, delay: Duration) {
         let now = Instant::now();
         if self.not_before.is_some_and(|not_before| now < not_before) {
             return;
@@ -56,8 +66,7 @@ impl Gateway {
             self.stuck = later;
         }
         self.not_before = None;
-        let due =
-            self.batch.oldest_generation().is_some_and(|since| now >= since + GENERATION_DELAY);
+        let due = self.batch.oldest_generation().is_some_and(|since| now >= since + delay);
         if !self.batch.is_urgent() && !due {
             return;
         }

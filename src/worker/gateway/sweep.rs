@@ -21,8 +21,8 @@ use crate::worker::journal::{self, ToLookUp};
 /// How often old answers are looked for.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many calls are booked in one transaction: callers wait meanwhile.
-const CHUNK: usize = 250;
+/// How many calls are booked in one transaction: callers, and ids of generations, wait meanwhile.
+const CHUNK: usize = 100;
 
 /// How often the whole journal is looked at under load: the dead rows of what has passed through it are
 /// many until the next vacuum.
@@ -66,8 +66,7 @@ impl Gateway {
         // The open calls are looked at before the events: a caller's going is an event first, and
         // leaves the set after.
         let mut open: HashSet<Uuid> = self.shared.open_calls().into_iter().collect();
-        self.take_events();
-        self.commit();
+        self.commit_all();
         open.extend(self.shared.open_calls());
         // What the journal does not know yet of a call could change how it is booked.
         open.extend(self.batch.calls().chain(self.stuck.calls()));

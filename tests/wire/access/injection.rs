@@ -35,6 +35,8 @@ fn usable(argument: &str) -> &'static str {
         "currency" => "'USD'",
         "sek_per_unit" => "10",
         "requests" => r#"'[{"messages": [{"role": "user", "content": "hello"}]}]'"#,
+        "run_at" => "'9999-01-01'",
+        "priority" | "max_attempts" => "1",
         "max_concurrency" => "4",
         "on_error" => "'keep'",
         "rate_date" => "'2020-01-01'",

@@ -28,8 +28,8 @@ use crate::worker::settlement::Settlement;
 
 /// How long a call is left alone for which there is no key.
 const WITHOUT_KEY: Duration = Duration::from_secs(30);
-/// How many calls are taken out at once: each holds its request in memory.
-const MOST_AT_ONCE: usize = 500;
+/// How many calls are taken out at once: callers, and ids of generations, wait meanwhile.
+const MOST_AT_ONCE: usize = 100;
 
 /// What a round has come to, once it is committed.
 #[derive(Default)]
@@ -78,6 +78,7 @@ impl Gateway {
         if self.queue.ended.is_empty() && take.is_none() {
             return;
         }
+        self.commit_all();
         let ended = std::mem::take(&mut self.queue.ended);
         let mut committed = self.commit_round(&ended, take.as_ref(), true);
         if matches!(&committed, Err(aborted) if !aborted.lock_not_available) && !ended.is_empty() {
