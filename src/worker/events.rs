@@ -77,7 +77,7 @@ pub enum Event {
 pub enum Pace {
     /// The provider took it, whatever came of it.
     Taken,
-    /// It limits the rate of calls; how long it wants to be left alone.
+    /// It has no room, or limits the rate of calls; how long the model is to be left alone.
     Refused(Duration),
     /// OpenRouter cannot be reached.
     Unreachable,

@@ -53,6 +53,10 @@ async fn send(shared: Arc<Shared>, job: Job, authorization: HeaderValue) -> Queu
     match call::once(&shared, &openrouter, once).await {
         Ok(settlement) => {
             let pace = match settlement.again {
+                // A 503 may be of this one request: no provider has what it asks for.
+                Some(_) if settlement.entry.http_status != Some(429) => {
+                    Pace::Refused(Duration::ZERO)
+                }
                 Some(again) => Pace::Refused(again.after.unwrap_or(FIRST_WAIT)),
                 None => Pace::Taken,
             };

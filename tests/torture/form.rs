@@ -123,7 +123,7 @@ impl Call {
                         let keyed = call("submit_prompt", &key);
                         format!("({keyed} || {keyed})")
                     }
-                    Form::Queued => call("enqueue_prompt", ", max_attempts => 5"),
+                    Form::Queued => call("enqueue_prompt", ", max_attempts => 4"),
                     Form::Detached => call("submit_prompt_detached", ""),
                     _ => call("submit_prompt", ""),
                 }

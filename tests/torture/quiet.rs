@@ -21,7 +21,11 @@ const LEFT: &[(&str, &str)] = &[
 /// The state of what is left on its way, for whoever looks for the cause.
 const OPEN_CALLS: &str = "
     SELECT concat_ws(' ', entry ->> 'user_id', state, generation_id, caller_gone, deferred_xid)
-    FROM hiems_private.calls ORDER BY created_at LIMIT 20";
+    FROM hiems_private.calls
+    UNION ALL
+    SELECT concat_ws(' ', entry ->> 'user_id', state, attempts, run_at - clock_timestamp(), origin, failure)
+    FROM hiems_private.queue WHERE state <> 'failed'
+    LIMIT 20";
 
 /// Waits until all is quiet; what is left at the deadline.
 pub fn wait(world: &World) -> Vec<String> {

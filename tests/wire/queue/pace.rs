@@ -80,3 +80,18 @@ fn with_no_concurrency_the_queue_stands_still() {
     answer_of(&mut client, &id).expect("an answer");
     assert_bill(&database);
 }
+
+#[test]
+fn a_call_that_is_refused_for_itself_holds_up_no_other_of_its_model() {
+    let database = Database::new();
+    let mut client = database.admin();
+    // OpenRouter finds no provider for what it asks, and says to come back in 12 s.
+    let wishes = [("fake_status", "503"), ("fake_error_shape", "availability")];
+    enqueue(&mut client, &wishes).expect("an id");
+    wait_until("it is refused", SOON, || database.fake.requests().len() == 1);
+    for _ in 0..3 {
+        let id = enqueue(&mut client, &[]).expect("an id");
+        answer_of(&mut client, &id).expect("an answer");
+    }
+    assert_eq!(database.fake.requests().len(), 4);
+}
