@@ -88,7 +88,7 @@ pub fn timeline() -> u32 {
 pub fn at_end(end: fn()) {
     use pgrx::PgXactCallbackEvent::{Abort, Commit, Prepare};
     for event in [Commit, Abort, Prepare] {
-        pgrx::register_xact_callback(event, move || end());
+        pgrx::register_xact_callback(event, end);
     }
 }
 
