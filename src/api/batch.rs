@@ -250,7 +250,7 @@ impl Drop for Batch {
     fn drop(&mut self) {
         // Where the transaction has failed the end of the connection says enough.
         if let Some(mut sent) = self.sent.take()
-            && xact::is_alive()
+            && xact::is_under_way()
             && sent.close(self.answered_calls(), self.xid)
         {
             // The gateway goes by its fate, and may be gone by then.

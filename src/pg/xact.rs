@@ -35,12 +35,6 @@ pub fn force_durable_commit() {
     unsafe { pg_sys::ForceSyncCommit() }
 }
 
-/// True inside a transaction that has not failed; false while one is being aborted.
-pub fn is_alive() -> bool {
-    // SAFETY: reads state of this process.
-    unsafe { pg_sys::IsTransactionState() }
-}
-
 /// True once a transaction of this server's has ended. `xid` is a recent one.
 pub fn is_over(xid: u64) -> bool {
     let [.., a, b, c, d] = xid.to_be_bytes();

@@ -136,8 +136,8 @@ async fn admission(
         }
         // Once all of it is written, it has the key still, or has set it free.
         let written = async {
-            shared.until_ended(taken).await;
             let principal = submit.entry.principal.clone();
+            shared.until_ended(taken, &principal).await;
             shared.outbox.ask(|done| Event::Written { call: taken, principal, done }).await
         };
         tokio::select! {

@@ -91,7 +91,7 @@ impl Connection {
                 }
                 Request::Await { call, principal } => {
                     let ended = async {
-                        shared.until_ended(call).await;
+                        shared.until_ended(call, &principal).await;
                         shared.outbox.ask(|done| Event::Written { call, principal, done }).await
                     };
                     let reply = match self.unless_gone(ended).await? {

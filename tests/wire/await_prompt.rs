@@ -210,3 +210,15 @@ fn a_call_that_the_next_gateway_has_to_write_is_waited_for() {
     let answer = waiting.end().1.expect("the answer");
     assert_eq!(content(&answer), "left behind");
 }
+
+#[test]
+fn another_s_call_in_flight_is_as_if_it_did_not_exist() {
+    let mut database = Database::new();
+    let (one, other) = (database.role_with("caller"), database.role_with("service"));
+    let (_, id) = cancelled(&database, &one, &[("fake_delay_ms", "3000")]);
+    assert_eq!(database.fake.in_flight(), 1);
+    let mut stranger = database.connect(&other);
+    assert_eq!(wait_for(&mut stranger, &id, "1 minute").sqlstate(), "PT404");
+    assert_eq!(database.fake.in_flight(), 1, "it is not waited for");
+    database.wait_until_booked();
+}

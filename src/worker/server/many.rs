@@ -144,7 +144,7 @@ impl Batch {
             let (call, principal) = (submit.entry.id, submit.entry.principal.clone());
             let keeps_answer = submit.keeps_answer || submit.idempotency.is_some();
             let (shared, gone) = (Arc::clone(&self.shared), self.has_gone.subscribe());
-            let open = OpenCall::new(&shared, call);
+            let open = OpenCall::new(&shared, call, &principal);
             self.under_way.insert(call);
             self.running.spawn(async move {
                 let (reply, body) = call::run(shared, submit, body, gone, None).await;

@@ -12,8 +12,15 @@ use uuid::Uuid;
 use crate::openrouter::client::OpenRouter;
 use crate::worker::events::{Event, Outbox};
 
-/// Who waits for the end of each call; None: it has ended, and its caller may still be reading.
-type Open = HashMap<Uuid, Option<Vec<oneshot::Sender<()>>>>;
+type Open = HashMap<Uuid, Opened>;
+
+/// A call whose caller may still be reading.
+struct Opened {
+    /// Whose it is.
+    principal: String,
+    /// Who waits for its end; None: it has ended.
+    waiting: Option<Vec<oneshot::Sender<()>>>,
+}
 
 /// What tokio's tasks and the main thread share.
 pub struct Shared {
@@ -75,15 +82,19 @@ impl Shared {
         self.open_set(|open| open.keys().copied().collect())
     }
 
-    /// Waits until a call's caller has its answer, or has gone and the call has ended.
-    pub async fn until_ended(&self, call: Uuid) {
+    /// Waits until the caller of one of `principal`'s calls has its answer, or has gone and the call has ended.
+    /// Another's is as if it were not there.
+    pub async fn until_ended(&self, call: Uuid, principal: &str) {
         let (sender, ended) = oneshot::channel();
-        let is_open = self.open_set(|open| match open.get_mut(&call) {
-            Some(Some(waiting)) => {
-                waiting.push(sender);
-                true
+        let is_open = self.open_set(|open| {
+            let opened = open.get_mut(&call).filter(|opened| opened.principal == principal);
+            match opened.and_then(|opened| opened.waiting.as_mut()) {
+                Some(waiting) => {
+                    waiting.push(sender);
+                    true
+                }
+                None => false,
             }
-            Some(None) | None => false,
         });
         if is_open {
             // Rung, or dropped with the call: it has ended.
@@ -93,7 +104,7 @@ impl Shared {
 
     /// True while a call is under way, or its caller reads the answer.
     pub fn is_open(&self, call: Uuid) -> bool {
-        self.open_set(|open| matches!(open.get(&call), Some(Some(_))))
+        self.open_set(|open| open.get(&call).is_some_and(|opened| opened.waiting.is_some()))
     }
 
     /// True while a call is under way, or any caller may still be reading.
@@ -151,8 +162,10 @@ impl Shared {
 pub struct OpenCall(Arc<Shared>, Uuid);
 
 impl OpenCall {
-    pub fn new(shared: &Arc<Shared>, call: Uuid) -> OpenCall {
-        shared.open_set(|open| open.insert(call, Some(Vec::new())));
+    /// Of a call of `principal`'s.
+    pub fn new(shared: &Arc<Shared>, call: Uuid, principal: &str) -> OpenCall {
+        let opened = Opened { principal: principal.to_owned(), waiting: Some(Vec::new()) };
+        shared.open_set(|open| open.insert(call, opened));
         OpenCall(Arc::clone(shared), call)
     }
 
@@ -164,7 +177,7 @@ impl OpenCall {
     /// It has ended, and who waits for that need not wait until its caller has read the answer.
     pub fn end(&self) {
         // With them goes what they wait for.
-        self.0.open_set(|open| open.get_mut(&self.1).and_then(Option::take));
+        self.0.open_set(|open| open.get_mut(&self.1).and_then(|opened| opened.waiting.take()));
     }
 }
 

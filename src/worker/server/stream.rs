@@ -30,7 +30,7 @@ impl Rows {
 /// caller has gone.
 pub async fn serve(connection: &mut Connection, submit: Submit, body: Vec<u8>) -> io::Result<()> {
     let call = submit.entry.id;
-    let _open = OpenCall::new(&connection.shared, call);
+    let _open = OpenCall::new(&connection.shared, call, &submit.entry.principal);
     let (has_gone, caller) = watch::channel(false);
     let (frames, mut replies) = unbounded_channel();
     let rows = Some(Rows(frames.clone()));

@@ -13,7 +13,7 @@ use crate::worker::events::Event;
 /// Makes a call, and waits until its reply was read. An error: the caller has gone.
 pub async fn serve(connection: &mut Connection, submit: Submit, body: Vec<u8>) -> io::Result<()> {
     let call = submit.entry.id;
-    let _open = OpenCall::new(&connection.shared, call);
+    let _open = OpenCall::new(&connection.shared, call, &submit.entry.principal);
     let told = make(connection, submit, body).await;
     if told.is_err() {
         // Before it leaves the set: the sweep looks at the set first, then at events.

@@ -247,7 +247,8 @@ impl Gateway {
             let call = job.call();
             self.queue.in_flight.insert(call, job.entry.principal.clone());
             self.queue.paces.started(job.model());
-            let under_way = (OpenCall::new(&self.shared, call), Flight::new(&self.shared));
+            let open = OpenCall::new(&self.shared, call, &job.entry.principal);
+            let under_way = (open, Flight::new(&self.shared));
             let shared = Arc::clone(&self.shared);
             self.runtime.spawn(queued::run(under_way, shared, job, authorization));
         }
