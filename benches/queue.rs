@@ -121,7 +121,7 @@ fn enqueue(client: &mut Client, calls: i64) {
 }
 
 const SIZES: &str = "
-    SELECT relname::text, pg_total_relation_size(c.oid) / 1048576.0::float8, n_dead_tup
+    SELECT c.relname::text, pg_total_relation_size(c.oid) / 1048576.0::float8, s.n_dead_tup
     FROM pg_class AS c JOIN pg_stat_all_tables AS s ON s.relid = c.oid
     WHERE c.oid IN ('hiems_private.queue'::regclass, 'hiems_private.requests'::regclass,
                     'hiems_private.calls'::regclass)

@@ -26,7 +26,10 @@ CREATE TABLE hiems_private.calls (
     principal         text NOT NULL,
     -- The ledger row to be, as far as it is known.
     entry             jsonb NOT NULL
-) WITH (fillfactor = 70);
+) WITH (
+    fillfactor = 70,
+    -- Each call is an insert, some updates and a delete: what is dead must be found before it is in the way.
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE hiems_private.calls ENABLE ROW LEVEL SECURITY;
 
 -- Row-level security says nothing of TRUNCATE, which a careless GRANT ALL includes: what is on its way
