@@ -1,9 +1,8 @@
 //! Looking for bytes in the memory of a running process.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 /// What is looked at in one go.
 const CHUNK: usize = 1 << 20;
@@ -13,12 +12,17 @@ const CHUNK: usize = 1 << 20;
 pub fn memory_holds(pid: i32, bytes: &[u8]) -> Option<bool> {
     match search(pid, bytes) {
         Ok(found) => Some(found),
-        Err(_) if !Path::new(&format!("/proc/{pid}")).exists() => None,
+        Err(error) if error.kind() != ErrorKind::PermissionDenied && has_ended(pid) => None,
         Err(error) => panic!(
             "the memory of process {pid} cannot be read: {error}. Run the tests as root, or set \
              kernel.yama.ptrace_scope to 0."
         ),
     }
+}
+
+/// True of a process that is gone, or on its way out: its memory goes before its number does.
+fn has_ended(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/maps")).map_or(true, |maps| maps.is_empty())
 }
 
 fn search(pid: i32, bytes: &[u8]) -> io::Result<bool> {
