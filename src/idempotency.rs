@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::pg::{lock, spi};
+use crate::rows::ids;
 
 /// What a caller has said of its call, to be told from others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,13 +160,12 @@ pub fn release(calls: &[Uuid]) -> SpiResult<()> {
     if calls.is_empty() || !try_lock() {
         return Ok(());
     }
-    let calls: Vec<String> = calls.iter().map(Uuid::to_string).collect();
-    spi::execute(RELEASE, &[calls.into()])
+    spi::execute(RELEASE, &[ids(calls).into()])
 }
 
 /// Sets the key of a call free that is not made, with the caller's own transaction.
 pub fn release_now(call: Uuid) -> SpiResult<()> {
-    spi::execute(RELEASE, &[vec![call.to_string()].into()])
+    spi::execute(RELEASE, &[ids(&[call]).into()])
 }
 
 /// Forgets what is older than that, and over.

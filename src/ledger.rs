@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::openrouter::generation::Record;
 use crate::pg::{lock, spi, triggers};
+use crate::rows::ids;
 
 /// A ledger row, by the names of its columns. What is None is NULL: not known, or not said.
 ///
@@ -264,9 +265,8 @@ pub fn book_finished(system_identifier: i64, look: Look, limit: usize) -> SpiRes
         Look::AllBut(open) => (BOOK_ALL_FINISHED, open),
         Look::At(calls) => (BOOK_FINISHED, calls),
     };
-    let calls: Vec<String> = calls.iter().map(Uuid::to_string).collect();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let arguments = [system_identifier.into(), calls.into(), limit.into()];
+    let arguments = [system_identifier.into(), ids(calls).into(), limit.into()];
     let swept = spi::query(statement, &arguments, |row| {
         let due = row.get::<Vec<String>>(1)?.unwrap_or_default();
         Ok(Swept {

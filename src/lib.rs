@@ -37,6 +37,9 @@ mod rates;
 /// Channel `hiems_usage`, as the gateway tells it.
 mod realtime;
 
+/// Many rows as one parameter of a statement.
+mod rows;
+
 /// What has become of a call whose caller does not have its answer.
 mod collect;
 

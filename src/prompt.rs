@@ -12,6 +12,7 @@ use crate::gateway::protocol::Submit;
 use crate::idempotency::Idempotency;
 use crate::ledger::Entry;
 use crate::openrouter::request::ChatRequest;
+use crate::pg::arguments::Jsonb;
 use crate::pg::{session, xact};
 use crate::settings;
 
@@ -37,6 +38,31 @@ const MAX_LABEL: usize = 512;
 const MAX_METADATA: usize = 64 * 1024;
 /// In characters.
 const MAX_SESSION_ID: usize = 256;
+
+impl Prompt {
+    /// As SQL's functions are given them.
+    pub fn new(
+        model: Option<String>,
+        messages: Option<Jsonb>,
+        user: Option<String>,
+        use_case: Option<String>,
+        session_id: Option<String>,
+        metadata: Option<Jsonb>,
+        options: Option<Jsonb>,
+    ) -> Prompt {
+        let text = |jsonb: Option<Jsonb>| jsonb.map(|jsonb| jsonb.0);
+        Prompt {
+            model,
+            messages: text(messages),
+            user,
+            use_case,
+            session_id,
+            metadata: text(metadata),
+            options: text(options),
+            ..Prompt::default()
+        }
+    }
+}
 
 impl Prompt {
     fn check_lengths(

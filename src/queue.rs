@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use pgrx::spi::SpiResult;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::ledger::Entry;
 use crate::openrouter::failure::Failure;
 use crate::pg::{lock, spi};
+use crate::rows::{ids, json};
 
 pub use origin::origin;
 pub use pick::{Job, Room, pick, promote, until_next};
@@ -227,15 +227,4 @@ pub fn still_queued(calls: &[Uuid]) -> SpiResult<Vec<(Uuid, String)>> {
         Ok(call.zip(row.get::<String>(2)?))
     })?;
     Ok(found.into_iter().flatten().collect())
-}
-
-fn ids(calls: &[Uuid]) -> Vec<String> {
-    calls.iter().map(Uuid::to_string).collect()
-}
-
-/// As JSON text, for one parameter that holds many rows.
-fn json(rows: &impl Serialize) -> String {
-    // Only maps with keys that are not text cannot be written, and there are none.
-    serde_json::value::to_raw_value(rows)
-        .map_or_else(|_| "[]".to_owned(), |r: Box<RawValue>| r.get().to_owned())
 }

@@ -6,6 +6,7 @@ use pgrx::spi::SpiResult;
 use uuid::Uuid;
 
 use crate::pg::spi;
+use crate::rows::ids;
 
 // A hundred to a message: some 4,000 octets, and the limit is 8,000. A full queue fails the transactions that
 // notify, at commit: silent well before.
@@ -27,8 +28,7 @@ pub fn tell(rows: &[Uuid]) -> SpiResult<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let ids: Vec<String> = rows.iter().map(Uuid::to_string).collect();
-    spi::read(TELL, &[ids.into()], |_| Ok(())).map(|_| ())
+    spi::read(TELL, &[ids(rows).into()], |_| Ok(())).map(|_| ())
 }
 
 /// Tells that these calls of the queue have ended, with the commit of this transaction.
@@ -36,6 +36,5 @@ pub fn tell_ended(calls: &[Uuid]) -> SpiResult<()> {
     if calls.is_empty() {
         return Ok(());
     }
-    let ids: Vec<String> = calls.iter().map(Uuid::to_string).collect();
-    spi::read(CALLS_ENDED, &[ids.into()], |_| Ok(())).map(|_| ())
+    spi::read(CALLS_ENDED, &[ids(calls).into()], |_| Ok(())).map(|_| ())
 }

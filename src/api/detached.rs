@@ -27,18 +27,8 @@ fn submit_prompt_detached(
     _answer: Option<Jsonb>,
     calling: Calling,
 ) -> Inout {
-    let text = |jsonb: Option<Jsonb>| jsonb.map(|jsonb| jsonb.0);
-    let prompt = Prompt {
-        model,
-        messages: text(messages),
-        user,
-        use_case,
-        session_id,
-        metadata: text(metadata),
-        options: text(options),
-        idempotency_key,
-        is_streamed: false,
-    };
+    let prompt = Prompt::new(model, messages, user, use_case, session_id, metadata, options);
+    let prompt = Prompt { idempotency_key, ..prompt };
     Inout(or_raise(call(prompt, &calling)))
 }
 

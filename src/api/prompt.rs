@@ -27,18 +27,8 @@ fn submit_prompt(
     options: default!(Option<Jsonb>, "NULL"),
     idempotency_key: default!(Option<String>, "NULL"),
 ) -> Jsonb {
-    let text = |jsonb: Option<Jsonb>| jsonb.map(|jsonb| jsonb.0);
-    let prompt = Prompt {
-        model,
-        messages: text(messages),
-        user,
-        use_case,
-        session_id,
-        metadata: text(metadata),
-        options: text(options),
-        idempotency_key,
-        ..Prompt::default()
-    };
+    let prompt = Prompt::new(model, messages, user, use_case, session_id, metadata, options);
+    let prompt = Prompt { idempotency_key, ..prompt };
     or_raise(call(prompt, false).map(|(_, body)| body))
 }
 

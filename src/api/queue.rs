@@ -37,18 +37,8 @@ fn enqueue_prompt(
     priority: default!(Option<i32>, "NULL"),
     max_attempts: default!(Option<i32>, "NULL"),
 ) -> pgrx::Uuid {
-    let text = |jsonb: Option<Jsonb>| jsonb.map(|jsonb| jsonb.0);
-    let prompt = Prompt {
-        model,
-        messages: text(messages),
-        user,
-        use_case,
-        session_id,
-        metadata: text(metadata),
-        options: text(options),
-        idempotency_key,
-        is_streamed: false,
-    };
+    let prompt = Prompt::new(model, messages, user, use_case, session_id, metadata, options);
+    let prompt = Prompt { idempotency_key, ..prompt };
     let wishes = Wishes { run_at, priority, max_attempts };
     or_raise(enqueue_one(prompt, wishes))
 }

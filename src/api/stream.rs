@@ -25,18 +25,8 @@ fn stream_prompt(
     metadata: default!(Option<Jsonb>, "NULL"),
     options: default!(Option<Jsonb>, "NULL"),
 ) -> SetOfIterator<'static, Jsonb> {
-    let text = |jsonb: Option<Jsonb>| jsonb.map(|jsonb| jsonb.0);
-    let rows = or_raise(start(Prompt {
-        model,
-        messages: text(messages),
-        user,
-        use_case,
-        session_id,
-        metadata: text(metadata),
-        options: text(options),
-        is_streamed: true,
-        ..Prompt::default()
-    }));
+    let prompt = Prompt::new(model, messages, user, use_case, session_id, metadata, options);
+    let rows = or_raise(start(Prompt { is_streamed: true, ..prompt }));
     SetOfIterator::new(rows)
 }
 

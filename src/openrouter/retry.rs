@@ -20,11 +20,22 @@ impl Again {
     /// How long to wait before the next attempt, `attempts` having been made. `spread` (0 to 1) keeps
     /// callers that were refused together from coming back together: up to a quarter more.
     pub fn wait(self, attempts: u32, spread: f64) -> Duration {
+        self.wait_within(FIRST_WAIT, LONGEST_WAIT, attempts, spread)
+    }
+
+    /// As [`Again::wait`], where the wait doubles from `first` to `longest`.
+    pub fn wait_within(
+        self,
+        first: Duration,
+        longest: Duration,
+        attempts: u32,
+        spread: f64,
+    ) -> Duration {
         let wait = self.after.unwrap_or_else(|| {
             let doubled = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
-            FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT)
+            first.saturating_mul(doubled).min(longest)
         });
-        wait.saturating_add(wait.min(LONGEST_WAIT).mul_f64(spread.clamp(0.0, 1.0) / 4.0))
+        wait.saturating_add(wait.min(longest).mul_f64(spread.clamp(0.0, 1.0) / 4.0))
     }
 }
 

@@ -6,9 +6,10 @@ use pgrx::spi::SpiResult;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{json, origin};
+use super::origin;
 use crate::ledger::Entry;
 use crate::pg::spi;
+use crate::rows::json;
 
 /// A call out of the queue.
 #[derive(Clone, Debug)]

@@ -3,7 +3,6 @@
 
 use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::settlement::State;
@@ -11,6 +10,7 @@ use crate::gateway::protocol::BatchOf;
 use crate::idempotency::Idempotency;
 use crate::ledger::{Entry, waits_for_its_cost};
 use crate::pg::{lock, spi};
+use crate::rows::{ids, json};
 
 /// A call about to be sent.
 #[derive(Clone, Serialize, Deserialize)]
@@ -362,15 +362,4 @@ pub fn settled() -> SpiResult<Vec<Uuid>> {
 pub fn extension() -> SpiResult<Option<u32>> {
     let found = spi::read(EXTENSION, &[], |row| row.get::<i64>(1))?;
     Ok(found.into_iter().flatten().find_map(|oid| u32::try_from(oid).ok()))
-}
-
-fn ids(calls: &[Uuid]) -> Vec<String> {
-    calls.iter().map(Uuid::to_string).collect()
-}
-
-/// As JSON text, for one parameter that holds many rows.
-fn json(rows: &impl Serialize) -> String {
-    // Only maps with keys that are not text cannot be written, and there are none.
-    serde_json::value::to_raw_value(rows)
-        .map_or_else(|_| "[]".to_owned(), |r: Box<RawValue>| r.get().to_owned())
 }

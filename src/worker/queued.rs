@@ -73,19 +73,11 @@ async fn send(shared: Arc<Shared>, job: Job, authorization: HeaderValue) -> Queu
 
 fn back(job: Job, failure: Failure, again: Again, pace: Pace) -> QueuedEnd {
     let attempts = u32::try_from(job.entry.attempts).unwrap_or(u32::MAX);
-    let wait = (job.entry.attempts < job.max_attempts).then(|| wait(again, attempts));
+    let wait = (job.entry.attempts < job.max_attempts)
+        .then(|| again.wait_within(FIRST_WAIT, LONGEST_WAIT, attempts, fastrand::f64()));
     QueuedEnd::Back { back: PutBack { job, wait, failure }, pace }
 }
 
+// Longer than where somebody waits: an outage may take its time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
-
-/// What the provider asks for, else doubling from a second to ten minutes; up to a quarter more, so that
-/// those that were refused together do not come back together.
-fn wait(again: Again, attempts: u32) -> Duration {
-    let wait = again.after.unwrap_or_else(|| {
-        let doubled = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
-        FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT)
-    });
-    wait.saturating_add(wait.min(LONGEST_WAIT).mul_f64(fastrand::f64() / 4.0))
-}

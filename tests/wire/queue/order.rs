@@ -1,6 +1,7 @@
 //! In which order calls are made.
 
 use hiems_tests::Database;
+use postgres::Client;
 use serde_json::{Value, json};
 
 use super::{answer_of, assert_bill, enqueue_many, item};
@@ -10,23 +11,31 @@ fn users(database: &Database) -> Vec<String> {
     requests.iter().map(|r| r.body["user"].as_str().expect("a user").to_owned()).collect()
 }
 
-#[test]
-fn a_higher_priority_goes_first_whatever_came_before() {
-    let database = Database::with("hiems.queue_concurrency", "1");
-    let mut client = database.admin();
-    let requests: Vec<Value> = [("a", 0), ("b", -5), ("c", 7), ("d", 0), ("e", 7)]
+/// Enqueues a call for each user, not before a time, with a priority; waits until all have been made.
+fn make_all(client: &mut Client, calls: &[(&str, Option<String>, i32)]) {
+    let requests: Vec<Value> = calls
         .iter()
-        .map(|(user, priority)| {
+        .map(|(user, run_at, priority)| {
             let mut item = item(&[]);
             item["user"] = json!(user);
+            item["run_at"] = json!(run_at);
             item["priority"] = json!(priority);
             item
         })
         .collect();
-    let ids = enqueue_many(&mut client, &json!(requests)).expect("ids");
-    for id in &ids {
-        answer_of(&mut client, id).expect("an answer");
+    for id in enqueue_many(client, &json!(requests)).expect("ids") {
+        answer_of(client, &id).expect("an answer");
     }
+}
+
+#[test]
+fn a_higher_priority_goes_first_whatever_came_before() {
+    let database = Database::with("hiems.queue_concurrency", "1");
+    let mut client = database.admin();
+    make_all(
+        &mut client,
+        &[("a", None, 0), ("b", None, -5), ("c", None, 7), ("d", None, 0), ("e", None, 7)],
+    );
     assert_eq!(users(&database), ["c", "e", "a", "d", "b"]);
     assert_bill(&database);
 }
@@ -39,20 +48,13 @@ fn one_whose_time_has_come_is_made_and_one_whose_time_has_not_is_in_nobody_s_way
         let sql = format!("SELECT (clock_timestamp() + interval '{after}')::text");
         database.text(&sql, &[]).expect("a time")
     };
-    let requests: Vec<Value> =
-        [("later", "1500 ms", 9), ("past", "-1 day", 0), ("soon", "400 ms", 0)]
-            .iter()
-            .map(|(user, after, priority)| {
-                let mut item = item(&[]);
-                item["user"] = json!(user);
-                item["run_at"] = json!(at(after));
-                item["priority"] = json!(priority);
-                item
-            })
-            .collect();
-    let ids = enqueue_many(&mut client, &json!(requests)).expect("ids");
-    for id in &ids {
-        answer_of(&mut client, id).expect("an answer");
-    }
+    make_all(
+        &mut client,
+        &[
+            ("later", Some(at("1500 ms")), 9),
+            ("past", Some(at("-1 day")), 0),
+            ("soon", Some(at("400 ms")), 0),
+        ],
+    );
     assert_eq!(users(&database), ["past", "soon", "later"]);
 }
