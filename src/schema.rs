@@ -20,7 +20,22 @@ extension_sql_file!(
     requires = ["50_rates", api::rates::reporting_time_zone, api::keys::list_api_keys]
 );
 extension_sql_file!("../sql/82_procedures.sql", name = "82_procedures", requires = ["80_views"]);
-extension_sql_file!("../sql/85_realtime.sql", name = "85_realtime", requires = ["82_procedures"]);
+extension_sql_file!(
+    "../sql/83_timeouts.sql",
+    name = "83_timeouts",
+    requires = [
+        "82_procedures",
+        api::prompt::submit_prompt,
+        api::prompt::complete,
+        api::extract::extract,
+        api::batch::submit_prompts,
+        api::stream::stream_prompt,
+        api::answers::await_prompt,
+        api::key_check::verify_api_key,
+        api::settle::settle_now
+    ]
+);
+extension_sql_file!("../sql/85_realtime.sql", name = "85_realtime", requires = ["83_timeouts"]);
 extension_sql_file!("../sql/86_guards.sql", name = "86_guards", requires = ["85_realtime"]);
 extension_sql_file!("../sql/87_comments.sql", name = "87_comments", requires = ["86_guards"]);
 extension_sql_file!("../sql/90_grants_comments.sql", name = "90_grants_comments", finalize);

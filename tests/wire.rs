@@ -40,6 +40,8 @@ mod ledger;
 mod lifecycle;
 #[path = "wire/locks.rs"]
 mod locks;
+#[path = "wire/postgrest.rs"]
+mod postgrest;
 #[path = "wire/queue.rs"]
 mod queue;
 #[path = "wire/rates.rs"]

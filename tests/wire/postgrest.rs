@@ -1,0 +1,25 @@
+//! hiems over HTTP: a real PostgREST 12 with the roles of Supabase's own init, real tokens, and Supabase's
+//! clients in JavaScript.
+
+#[path = "postgrest/arguments.rs"]
+mod arguments;
+#[path = "postgrest/attacks.rs"]
+mod attacks;
+#[path = "postgrest/errors.rs"]
+mod errors;
+#[path = "postgrest/isolation.rs"]
+mod isolation;
+#[path = "postgrest/levels.rs"]
+mod levels;
+#[path = "postgrest/queue.rs"]
+mod queue;
+#[path = "postgrest/server.rs"]
+mod server;
+#[path = "postgrest/sight.rs"]
+mod sight;
+#[path = "postgrest/site.rs"]
+mod site;
+#[path = "postgrest/slow.rs"]
+mod slow;
+#[path = "postgrest/token.rs"]
+mod token;
