@@ -5,12 +5,18 @@
 mod arguments;
 #[path = "postgrest/attacks.rs"]
 mod attacks;
+#[path = "postgrest/documents.rs"]
+mod documents;
 #[path = "postgrest/errors.rs"]
 mod errors;
+#[path = "postgrest/examples.rs"]
+mod examples;
 #[path = "postgrest/isolation.rs"]
 mod isolation;
 #[path = "postgrest/levels.rs"]
 mod levels;
+#[path = "postgrest/migration.rs"]
+mod migration;
 #[path = "postgrest/queue.rs"]
 mod queue;
 #[path = "postgrest/server.rs"]

@@ -5,11 +5,11 @@ use hiems_tests::{Database, ResultExt};
 /// Roles that README.md makes; roles belong to the server, not to the database.
 const ROLES: [&str; 2] = ["hiems_readme_app", "hiems_readme_controller"];
 
-struct Block {
+pub struct Block {
     line: usize,
     /// The SQLSTATE that its last statement must raise.
     error: Option<String>,
-    sql: String,
+    pub sql: String,
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn the_sql_of_the_readme_runs() {
 }
 
 /// The blocks that begin with ```sql, or ```sql error=SQLSTATE.
-fn blocks(text: &str) -> Vec<Block> {
+pub fn blocks(text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut inside = false;
     for (i, line) in text.lines().enumerate() {
@@ -88,7 +88,7 @@ fn blocks(text: &str) -> Vec<Block> {
 }
 
 /// Statements end with a semicolon at the end of a line that is not in a body between `$$`.
-fn statements(sql: &str) -> Vec<&str> {
+pub fn statements(sql: &str) -> Vec<&str> {
     let mut statements = Vec::new();
     let mut begin = 0;
     for (end, _) in sql.match_indices(";\n") {

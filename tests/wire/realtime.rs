@@ -2,6 +2,8 @@
 
 #[path = "realtime/coalesced.rs"]
 mod coalesced;
+#[path = "realtime/javascript.rs"]
+mod javascript;
 
 use std::time::Duration;
 

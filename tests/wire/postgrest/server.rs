@@ -2,19 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hiems_tests::wait_until;
+use hiems_tests::{node_folder, wait_until};
 use serde_json::Value;
 
 use super::token::SECRET;
-
-/// Where scripts/setup installs what comes from npm.
-pub fn node_folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/node")
-}
 
 /// Stopped when it is dropped.
 pub struct Server {

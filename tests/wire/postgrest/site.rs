@@ -1,13 +1,11 @@
 //! A project of Supabase's: its roles as its own init makes them, PostgREST in front, hiems opened to them.
 
-use std::io::Write;
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
 
-use hiems_tests::{Database, KEY};
+use hiems_tests::{Database, KEY, run_node};
 use serde_json::{Value, json};
 
-use super::server::{Answer, Server, node_folder};
+use super::server::{Answer, Server};
 use super::token::{claims, token};
 
 /// The roles' names, unique in the server.
@@ -126,26 +124,6 @@ impl Site {
         let site = json!({"url": self.server.url(), "key": self.anon(), "more": more});
         run_node(script, &site)
     }
-}
-
-/// Runs a script with this JSON as its argument. It stands among what npm has installed, so that it finds
-/// its imports.
-pub fn run_node(script: &str, argument: &Value) -> Value {
-    let mut node = Command::new("node")
-        .args(["--input-type=module", "-", &argument.to_string()])
-        .current_dir(node_folder())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("node: scripts/setup installs it");
-    let mut stdin = node.stdin.take().expect("a pipe");
-    stdin.write_all(script.as_bytes()).expect("node reads its script");
-    drop(stdin);
-    let output = node.wait_with_output().expect("node ends");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 
 /// The arguments of a call that has these `fake_*` wishes.
