@@ -111,3 +111,12 @@ COMMENT ON FUNCTION hiems.set_exchange_rate(text, numeric, date, text) IS
 'Stores SEK per 1 unit of a currency (ISO 4217) for a day, and where it comes from; a rate of that day is replaced, rows already booked keep theirs. A call is booked with the newest rate that is not after its day, in the hiems.reporting_time_zone of the gateway (set it for the database). Errors: 42501 no level admin; 22023 no rate.';
 COMMENT ON FUNCTION hiems.reporting_time_zone() IS
 'The time zone of the days in views: hiems.reporting_time_zone, else the TimeZone that the session began with.';
+
+COMMENT ON FUNCTION hiems.enable_supabase() IS
+'Opens hiems in a project of Supabase''s, step by step; a row each: step, status (done; kept: it was so already; skipped: there is nothing to do it with), detail, hint (NULL: nothing to do). Idempotent; to be called again after a restore, or after what hiems.check_supabase() says. With hiems''s own rights, so that Supabase''s postgres may call it, who is no superuser.
+levels: authenticated caller, service_role service; anon none. privileges: what a GRANT ALL over the schemas has opened to PUBLIC and to these roles is closed again. publication: hiems.ai_usage_logs into supabase_realtime. broadcast: policies on realtime.messages; while they are there, the gateway sends an event "usage" for each booked call to the private topics hiems:user:<sub> and, for readers, hiems:usage. api: NOTIFY pgrst, ''reload schema''.
+Waits for locks on realtime.messages and on the ledger; can be cancelled. Errors: 42501 no level admin; 25006 read-only transaction or standby.';
+COMMENT ON FUNCTION hiems.disable_supabase() IS
+'Takes back what hiems.enable_supabase() gave: the policies on realtime.messages (and with them the broadcast), the ledger''s place in supabase_realtime, and the levels of authenticated and service_role. Columns and errors: as there. Idempotent.';
+COMMENT ON FUNCTION hiems.check_supabase() IS
+'What is wrong with hiems in a project of Supabase''s: a row per check that is well, and one per thing that is not, with its name, status (ok, warn, fail), what was found, and what mends it (hint; NULL: nothing to do). Checks: roles, levels, tokens, privileges, api, postgres_changes, policies, broadcast. Reads only; where Supabase is not there, it says what is missing. Errors: 42501 no level admin.';

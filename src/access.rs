@@ -169,18 +169,42 @@ pub fn revoke(grantee: &str, level: Option<Level>) -> Result<bool, Error> {
     }
     let exists = spi::read(ROLE_EXISTS, &[grantee.into()], |row| row.get::<bool>(1))?;
     if exists.into_iter().flatten().any(|exists| exists) {
-        let role = pgrx::spi::quote_identifier(grantee);
-        for object in ["ALL ROUTINES", "ALL TABLES"] {
-            spi::run_utility(&format!("REVOKE ALL ON {object} IN SCHEMA hiems FROM {role}"))?;
-        }
-        spi::run_utility(&format!("REVOKE ALL ON {BENEATH_VIEWS} FROM {role}"))?;
-        spi::run_utility(&format!("REVOKE ALL ON SCHEMA hiems FROM {role}"))?;
-        let left = spi::query(LEVELS_OF_ROLE, &[grantee.into()], |_| Ok(()))?;
-        if !left.is_empty() {
-            grant_privileges(grantee)?;
-        }
+        restore_privileges(grantee)?;
     }
     Ok(found)
+}
+
+/// Gives a role the privileges that its levels come with, and no others: what was granted by hand is undone.
+pub fn reset_privileges(role: &str) -> Result<(), Error> {
+    spi::execute(FORGET_NAMESAKE, &[role.into()])?;
+    let quoted = pgrx::spi::quote_identifier(role);
+    for object in ["ALL ROUTINES", "ALL TABLES"] {
+        spi::run_utility(&format!("REVOKE ALL ON {object} IN SCHEMA hiems_private FROM {quoted}"))?;
+    }
+    spi::run_utility(&format!("REVOKE ALL ON SCHEMA hiems_private FROM {quoted}"))?;
+    restore_privileges(role)
+}
+
+/// Nothing is PUBLIC's, whatever was granted.
+pub fn close_to_public() -> Result<(), Error> {
+    for object in ["ALL ROUTINES IN SCHEMA", "ALL TABLES IN SCHEMA", "SCHEMA"] {
+        spi::run_utility(&format!("REVOKE ALL ON {object} hiems, hiems_private FROM PUBLIC"))?;
+    }
+    Ok(())
+}
+
+fn restore_privileges(role: &str) -> Result<(), Error> {
+    let quoted = pgrx::spi::quote_identifier(role);
+    for object in ["ALL ROUTINES", "ALL TABLES"] {
+        spi::run_utility(&format!("REVOKE ALL ON {object} IN SCHEMA hiems FROM {quoted}"))?;
+    }
+    spi::run_utility(&format!("REVOKE ALL ON {BENEATH_VIEWS} FROM {quoted}"))?;
+    spi::run_utility(&format!("REVOKE ALL ON SCHEMA hiems FROM {quoted}"))?;
+    let left = spi::query(LEVELS_OF_ROLE, &[role.into()], |_| Ok(()))?;
+    if !left.is_empty() {
+        grant_privileges(role)?;
+    }
+    Ok(())
 }
 
 /// The privileges that let a role reach hiems at all. They are the same for every level, since a

@@ -17,15 +17,15 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
-fn ok(name: &'static str, detail: impl Into<String>) -> Finding {
+pub fn ok(name: &'static str, detail: impl Into<String>) -> Finding {
     Finding { name, status: "ok", detail: detail.into(), hint: None }
 }
 
-fn warn(name: &'static str, detail: impl Into<String>, hint: &str) -> Finding {
+pub fn warn(name: &'static str, detail: impl Into<String>, hint: &str) -> Finding {
     Finding { name, status: "warn", detail: detail.into(), hint: Some(hint.to_owned()) }
 }
 
-fn fail(name: &'static str, detail: impl Into<String>, hint: &str) -> Finding {
+pub fn fail(name: &'static str, detail: impl Into<String>, hint: &str) -> Finding {
     Finding { status: "fail", ..warn(name, detail, hint) }
 }
 

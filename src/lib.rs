@@ -34,8 +34,9 @@ mod ledger;
 mod queue;
 mod rates;
 
-/// Channel `hiems_usage`, as the gateway tells it.
+/// Channel `hiems_usage`, as the gateway tells it; and Supabase: its roles, publication and broadcast.
 mod realtime;
+mod supabase;
 
 /// Many rows as one parameter of a statement.
 mod rows;

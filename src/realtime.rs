@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::pg::spi;
 use crate::rows::ids;
+use crate::supabase::broadcast;
 
 // A hundred to a message: some 4,000 octets, and the limit is 8,000. A full queue fails the transactions that
 // notify, at commit: silent well before.
@@ -23,9 +24,14 @@ const CALLS_ENDED: &str = "
     SELECT pg_notify('hiems_calls', id) FROM unnest($1::text[]) AS id
     WHERE pg_notification_queue_usage() <= 0.9";
 
-/// Tells of these ledger rows with the commit of this transaction, which must have them in its ledger.
-pub fn tell(rows: &[Uuid]) -> SpiResult<()> {
+/// Tells of these ledger rows with the commit of this transaction, which must have them in its ledger: listeners
+/// if `notifies`, and, soon after the commit, those who have joined Supabase's channels.
+pub fn tell(rows: &[Uuid], notifies: bool) -> SpiResult<()> {
     if rows.is_empty() {
+        return Ok(());
+    }
+    broadcast::add(rows)?;
+    if !notifies {
         return Ok(());
     }
     spi::read(TELL, &[ids(rows).into()], |_| Ok(())).map(|_| ())

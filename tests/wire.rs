@@ -60,5 +60,7 @@ mod settlement;
 mod storm;
 #[path = "wire/stream.rs"]
 mod stream;
+#[path = "wire/supabase.rs"]
+mod supabase;
 #[path = "wire/views.rs"]
 mod views;

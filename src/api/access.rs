@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use crate::access::{self, GranteeKind, Level};
 use crate::caller;
 use crate::error::{Error, or_raise};
+use crate::supabase;
 
 /// Who owns what this session books: `jwt:<sub>` or `role:<name>`. Never raises; NULL where a token's
 /// session has no subject.
@@ -51,11 +52,14 @@ fn revoke_access(grantee: Option<String>, level: default!(Option<String>, "NULL"
 fn grant(kind: GranteeKind, grantee: Option<String>, level: Option<String>) -> Result<(), Error> {
     access::require_to_change(Level::Admin)?;
     let level = Level::parse(&level.unwrap_or_default())?;
-    access::grant(kind, &grantee.unwrap_or_default(), level)
+    access::grant(kind, &grantee.unwrap_or_default(), level)?;
+    supabase::follow_levels()
 }
 
 fn revoke(grantee: Option<String>, level: Option<String>) -> Result<bool, Error> {
     access::require_to_change(Level::Admin)?;
     let level = level.map(|level| Level::parse(&level)).transpose()?;
-    access::revoke(&grantee.unwrap_or_default(), level)
+    let had = access::revoke(&grantee.unwrap_or_default(), level)?;
+    supabase::follow_levels()?;
+    Ok(had)
 }

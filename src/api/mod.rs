@@ -14,3 +14,4 @@ pub mod queue;
 pub mod rates;
 pub mod settle;
 pub mod stream;
+pub mod supabase;

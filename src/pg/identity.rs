@@ -43,6 +43,12 @@ pub fn has_privileges_of(role: &CStr) -> bool {
     }
 }
 
+/// True if there is a schema of that name.
+pub fn schema_exists(name: &CStr) -> bool {
+    // SAFETY: looks in the system cache.
+    unsafe { pg_sys::get_namespace_oid(name.as_ptr(), true) != pg_sys::Oid::INVALID }
+}
+
 /// The user that the server runs as.
 pub fn server_user() -> u32 {
     // SAFETY: asks the system for a number.

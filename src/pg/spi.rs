@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::datum::DatumWithOid;
@@ -85,13 +86,25 @@ pub fn execute(sql: &'static str, arguments: &[DatumWithOid]) -> SpiResult<()> {
     query(sql, arguments, |_| Ok(())).map(|_| ())
 }
 
+/// Like [`execute`], with the rights of another role, for what calls other people's functions and triggers: they
+/// cannot become anybody else, and leave nothing behind that runs later. An ERROR where there is no such role.
+pub fn execute_as(role: &CStr, sql: &'static str, arguments: &[DatumWithOid]) -> SpiResult<()> {
+    // SAFETY: looks in the system cache; an unknown role raises an ERROR.
+    let role = unsafe { pg_sys::get_role_oid(role.as_ptr(), false) };
+    let _rights = OwnRights::take_as(role, pg_sys::SECURITY_RESTRICTED_OPERATION);
+    Spi::connect_mut(|client| {
+        let plan = planned(sql, || Ok(client.prepare_mut(sql, &types(arguments))?.keep()))?;
+        client.update(&*plan, None, arguments).map(|_| ())
+    })
+}
+
 /// Runs a statement made at run time (GRANT takes no parameters) with the rights of hiems itself.
 pub fn run_utility(sql: &str) -> SpiResult<()> {
     let _rights = OwnRights::take();
     Spi::run(sql)
 }
 
-/// While it lives, the current role is the bootstrap superuser, SET ROLE is refused, and the
+/// While it lives, the current role is the bootstrap superuser (or another), SET ROLE is refused, and the
 /// search_path is PostgreSQL's own.
 struct OwnRights {
     role: pg_sys::Oid,
@@ -104,6 +117,10 @@ const BOOTSTRAP_SUPERUSER: u32 = 10;
 
 impl OwnRights {
     fn take() -> OwnRights {
+        OwnRights::take_as(pg_sys::Oid::from(BOOTSTRAP_SUPERUSER), 0)
+    }
+
+    fn take_as(as_role: pg_sys::Oid, security: u32) -> OwnRights {
         let mut role = pg_sys::Oid::INVALID;
         let mut context = 0;
         // SAFETY: saves the role and puts it back in drop; an abort of the transaction would do the
@@ -111,8 +128,8 @@ impl OwnRights {
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
             pg_sys::SetUserIdAndSecContext(
-                pg_sys::Oid::from(BOOTSTRAP_SUPERUSER),
-                context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+                as_role,
+                context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | security) as i32,
             );
             let settings = pg_sys::NewGUCNestLevel();
             let rights = OwnRights { role, context, settings };

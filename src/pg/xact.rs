@@ -1,6 +1,8 @@
 //! Transactions: the caller's, and the gateway's own.
 
+use std::ffi::c_int;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
@@ -143,6 +145,32 @@ pub fn transaction<R, E: Into<Aborted>>(body: impl FnOnce() -> Result<R, E>) -> 
         .catch_others(|error| Err(abort(&error)))
         .catch_rust_panic(|error| Err(abort(&error)))
         .execute()
+}
+
+// pgrx keeps PostgreSQL's timeouts to itself. That of statements is registered in every process with a database:
+// it cancels what runs.
+unsafe extern "C-unwind" {
+    fn enable_timeout_after(id: c_int, milliseconds: c_int);
+    fn disable_timeout(id: c_int, keep_indicator: bool);
+}
+const STATEMENT_TIMEOUT: c_int = 3;
+
+/// As [`transaction`], cancelled when it has taken so long.
+pub fn transaction_within<R>(
+    limit: Duration,
+    body: impl FnOnce() -> Result<R, Aborted>,
+) -> Result<R, Aborted> {
+    let milliseconds = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: sets this process's own timer, and takes it back; a cancel that comes too late is forgotten
+    // by the gateway's loop.
+    unsafe { enable_timeout_after(STATEMENT_TIMEOUT, milliseconds) }
+    let result = transaction(body);
+    // SAFETY: as above.
+    unsafe {
+        disable_timeout(STATEMENT_TIMEOUT, false);
+        pg_sys::QueryCancelPending = 0;
+    }
+    result
 }
 
 fn abort(error: &CaughtError) -> Aborted {

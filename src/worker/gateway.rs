@@ -32,6 +32,7 @@ use crate::pg::wait::{Interest, WaitSet};
 use crate::pg::xact;
 use crate::pg::{background, identity, interrupts, session};
 use crate::settings::{self, GatewaySettings, SwitchOff};
+use crate::supabase::broadcast;
 
 /// How often the sweep looks for what callers left, and the house is kept.
 const TICK: Duration = Duration::from_millis(500);
@@ -177,6 +178,7 @@ impl Gateway {
             } else if self.is_telling() && Instant::now() >= self.next_telling {
                 self.book_ended();
             }
+            broadcast::send();
         }
         // A database that somebody wants to drop or copy is left alone.
         let is_enqueuing = self.shared.is_enqueuing();
@@ -196,6 +198,9 @@ impl Gateway {
             until = until.min(not_before.saturating_duration_since(now));
         } else if let Some(since) = self.batch.oldest_generation() {
             until = until.min((since + commit::GENERATION_DELAY).saturating_duration_since(now));
+        }
+        if let Some(due) = broadcast::due_in() {
+            until = until.min(due);
         }
         if let Some(next) = self.queue.next() {
             until = until.min(next.saturating_duration_since(now));
@@ -273,7 +278,7 @@ impl Gateway {
 
     /// True while listeners may have to be told of something soon.
     fn is_telling(&self) -> bool {
-        self.settings.tells_usage && !self.ended.is_empty()
+        (self.settings.tells_usage || broadcast::is_on()) && !self.ended.is_empty()
     }
 
     /// What a settlement goes by.
@@ -330,6 +335,10 @@ impl Gateway {
         }
         if !self.sweep() {
             self.look_after_queue();
+        }
+        // What fails is not due any more.
+        while broadcast::due_in() == Some(Duration::ZERO) {
+            broadcast::send();
         }
         self.queue.has_jobs
     }

@@ -3,8 +3,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Once, OnceLock};
 
 use postgres::{Client, Config, NoTls};
 
@@ -19,20 +19,41 @@ pub struct Cluster {
     port: u16,
 }
 
+static SHARED: OnceLock<Cluster> = OnceLock::new();
+static LOGICAL: OnceLock<Cluster> = OnceLock::new();
+
 /// The server that tests share which do not harm it.
 pub fn cluster() -> &'static Cluster {
-    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        remove_at_exit();
+        Cluster::start(&[])
+    })
+}
+
+/// Another one, which writes what logical decoding needs.
+pub fn logical_cluster() -> &'static Cluster {
+    LOGICAL.get_or_init(|| {
+        remove_at_exit();
+        Cluster::start(&[
+            "wal_level = logical",
+            "max_replication_slots = 50",
+            "max_wal_senders = 50",
+        ])
+    })
+}
+
+/// Statics are not dropped.
+fn remove_at_exit() {
     extern "C" fn remove() {
-        if let Some(cluster) = SHARED.get() {
+        for cluster in [&SHARED, &LOGICAL].into_iter().filter_map(OnceLock::get) {
             cluster.remove();
         }
     }
-    SHARED.get_or_init(|| {
-        // Statics are not dropped.
-        // SAFETY: a plain function that panics nowhere.
-        unsafe { libc::atexit(remove) };
-        Cluster::start(&[])
-    })
+    static ONCE: Once = Once::new();
+    // SAFETY: a plain function that panics nowhere.
+    ONCE.call_once(|| unsafe {
+        libc::atexit(remove);
+    });
 }
 
 impl Cluster {

@@ -16,7 +16,7 @@ mod wait;
 
 pub use calls::{Running, call};
 pub use canned::Canned;
-pub use cluster::{Cluster, cluster, postgresql_version};
+pub use cluster::{Cluster, cluster, logical_cluster, postgresql_version};
 pub use database::{Database, KEY};
 pub use errors::{Refusal, ResultExt};
 pub use fake_openrouter::{Config, Fake, Generation, ReceivedRequest};

@@ -30,9 +30,7 @@ pub fn book(system_identifier: i64, settled: &[Uuid], tells: bool) -> SpiResult<
         return Ok(Booked { to_look_up: Vec::new(), left: settled.to_vec() });
     }
     let swept = ledger::book_finished(system_identifier, Look::At(settled), settled.len())?;
-    if tells {
-        realtime::tell(&swept.due)?;
-    }
+    realtime::tell(&swept.due, tells)?;
     let due: HashSet<Uuid> = swept.due.into_iter().collect();
     Ok(Booked {
         to_look_up: ToLookUp::many(swept.to_look_up.as_deref()),

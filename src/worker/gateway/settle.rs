@@ -146,9 +146,7 @@ impl Gateway {
                 written.push((*call, what));
             }
             journal::stop_looking(&over)?;
-            if self.settings.tells_usage {
-                realtime::tell(&added)?;
-            }
+            realtime::tell(&added, self.settings.tells_usage)?;
             Ok(written)
         })
     }

@@ -138,9 +138,7 @@ impl Gateway {
             // Undone by a crash, it is all to be done once more, and the journal has it.
             xact::commit_without_waiting();
             let swept = ledger::book_finished(system, look, limit)?;
-            if tells {
-                realtime::tell(&swept.due)?;
-            }
+            realtime::tell(&swept.due, tells)?;
             Ok(swept)
         })
     }

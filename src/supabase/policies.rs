@@ -1,0 +1,150 @@
+//! Who may join the topics of hiems: policies on Realtime's table of messages. That they are there is what
+//! switches the broadcast on; nothing else is stored.
+
+use pgrx::spi::SpiResult;
+
+use super::{Step, is_there};
+use crate::error::Error;
+use crate::pg::spi;
+
+pub(super) const MESSAGES: &str =
+    "SELECT FROM pg_class WHERE oid = to_regclass('realtime.messages')";
+
+/// The policies. All but the first restrict: they hold whatever other policies allow.
+const ALL: [&str; 4] = ["hiems_usage", "hiems_usage_only", "hiems_closed", "hiems_not_sent"];
+
+// A token's own topic goes by the principal, as the ledger's rows do. Realtime inserts a row of the topic, and
+// looks whether who wants to join can see it.
+const OWN: &str = "
+    extension = 'broadcast'
+    AND (topic LIKE 'hiems:user:%' AND 'jwt:' || substr(topic, 12) = (SELECT hiems.current_principal())
+         OR topic = 'hiems:usage' AND (SELECT hiems.has_level('reader')))";
+
+// The roles whose policies ask functions of hiems: those that may call them. A policy that calls what a role may
+// not would keep that role from every private channel.
+const ROLES: &str = "
+    SELECT r.rolname::text, quote_ident(r.rolname)
+    FROM pg_roles AS r
+    WHERE NOT r.rolsuper AND NOT r.rolbypassrls
+      AND has_function_privilege(r.oid, 'hiems.current_principal()', 'EXECUTE')
+      AND has_function_privilege(r.oid, 'hiems.has_level(text)', 'EXECUTE')
+      AND EXISTS (SELECT FROM hiems_private.access AS a
+                  WHERE a.grantee_kind = 'role' AND a.grantee = r.rolname)
+    ORDER BY 1";
+
+// The roles that they are made for, and how many there are.
+const FOUND: &str = "
+    SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname::text)
+                    FILTER (WHERE p.polname = 'hiems_usage'), '{}'),
+           count(DISTINCT p.polname)
+    FROM pg_policy AS p LEFT JOIN pg_roles AS r ON p.polname = 'hiems_usage' AND r.oid = ANY (p.polroles)
+    WHERE p.polrelid = to_regclass('realtime.messages')
+      AND p.polname IN ('hiems_usage', 'hiems_usage_only', 'hiems_closed', 'hiems_not_sent')";
+
+/// The roles that the policies should be made for: names, and quoted ones.
+fn roles() -> SpiResult<(Vec<String>, Vec<String>)> {
+    let roles = spi::read(ROLES, &[], |row| Ok((row.get(1)?, row.get(2)?)))?;
+    Ok(roles.into_iter().filter_map(|(name, quoted)| Some((name?, quoted?))).unzip())
+}
+
+/// The roles that they are made for, and whether all of them are there.
+fn found() -> SpiResult<(Vec<String>, i64)> {
+    let found = spi::read(FOUND, &[], |row| {
+        Ok((row.get::<Vec<String>>(1)?.unwrap_or_default(), row.get::<i64>(2)?.unwrap_or_default()))
+    })?;
+    Ok(found.into_iter().next().unwrap_or_default())
+}
+
+/// What is not as it should be; None: all is well.
+pub(super) fn problem() -> SpiResult<Option<String>> {
+    let ((wanted, _), (made_for, count)) = (roles()?, found()?);
+    Ok(match count {
+        0 => {
+            Some("the policies on realtime.messages are not there: nothing is broadcast".to_owned())
+        }
+        // Nobody may join, and nothing is sent.
+        2 if wanted.is_empty() => None,
+        1..4 => Some("a policy of hiems's on realtime.messages is missing".to_owned()),
+        _ if made_for != wanted => Some(format!(
+            "the policies on realtime.messages are for {}, the levels of {}",
+            made_for.join(", "),
+            wanted.join(", ")
+        )),
+        _ => None,
+    })
+}
+
+/// Makes them, or makes them anew.
+pub(super) fn put() -> Result<Step, Error> {
+    const HINT: &str = "Once Realtime has made its tables, call hiems.enable_supabase() again.";
+    if !is_there(MESSAGES, &[])? {
+        return Ok(Step::skipped("broadcast", "no table realtime.messages", HINT));
+    }
+    let (names, quoted) = roles()?;
+    if names.is_empty() {
+        return Ok(Step::skipped("broadcast", "no role has a level", HINT));
+    }
+    if problem()?.is_none() {
+        return Ok(Step::kept("broadcast", format!("policies for {}", names.join(", "))));
+    }
+    make(&names, &quoted)?;
+    Ok(Step::done("broadcast", format!("policies for {}", names.join(", "))))
+}
+
+fn make(names: &[String], quoted: &[String]) -> SpiResult<()> {
+    forget()?;
+    let to = quoted.join(", ");
+    if !names.is_empty() {
+        for sql in [
+            format!("hiems_usage ON realtime.messages FOR SELECT TO {to} USING ({OWN})"),
+            format!(
+                "hiems_usage_only ON realtime.messages AS RESTRICTIVE FOR SELECT TO {to}
+                 USING (topic NOT LIKE 'hiems:%' OR {OWN})"
+            ),
+        ] {
+            spi::run_utility(&format!("CREATE POLICY {sql}"))?;
+        }
+    }
+    let listed: Vec<String> = names.iter().map(pgrx::spi::quote_literal).collect();
+    let listed = listed.join(", ");
+    for sql in [
+        format!(
+            "hiems_closed ON realtime.messages AS RESTRICTIVE FOR SELECT
+             USING (topic NOT LIKE 'hiems:%' OR current_user = ANY (ARRAY[{listed}]::name[]))"
+        ),
+        "hiems_not_sent ON realtime.messages AS RESTRICTIVE FOR INSERT
+         WITH CHECK (topic NOT LIKE 'hiems:%')"
+            .to_owned(),
+    ] {
+        spi::run_utility(&format!("CREATE POLICY {sql}"))?;
+    }
+    Ok(())
+}
+
+fn forget() -> SpiResult<()> {
+    for name in ALL {
+        spi::run_utility(&format!("DROP POLICY IF EXISTS {name} ON realtime.messages"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn drop() -> Result<Step, Error> {
+    if !is_there(MESSAGES, &[])? || found()?.1 == 0 {
+        return Ok(Step::kept("broadcast", "there are no policies of hiems's"));
+    }
+    forget()?;
+    Ok(Step::done("broadcast", "the policies on realtime.messages"))
+}
+
+/// After a level was given or taken: the policies are for the roles that have one. Nothing where broadcasting is
+/// not enabled.
+pub fn follow_levels() -> Result<(), Error> {
+    if !is_there(MESSAGES, &[])? {
+        return Ok(());
+    }
+    let ((names, quoted), (made_for, count)) = (roles()?, found()?);
+    if count == 0 || made_for == names {
+        return Ok(());
+    }
+    Ok(make(&names, &quoted)?)
+}

@@ -1,0 +1,13 @@
+//! hiems in a project of Supabase's: what opens it, and what its users are shown by broadcast and by
+//! postgres_changes.
+
+#[path = "supabase/broadcast.rs"]
+mod broadcast;
+#[path = "supabase/check.rs"]
+mod check;
+#[path = "supabase/enable.rs"]
+mod enable;
+#[path = "supabase/join.rs"]
+mod join;
+#[path = "supabase/project.rs"]
+mod project;
