@@ -3,6 +3,8 @@
 
 #[path = "supabase/broadcast.rs"]
 mod broadcast;
+#[path = "supabase/changes.rs"]
+mod changes;
 #[path = "supabase/check.rs"]
 mod check;
 #[path = "supabase/enable.rs"]
@@ -11,3 +13,7 @@ mod enable;
 mod join;
 #[path = "supabase/project.rs"]
 mod project;
+#[path = "supabase/random.rs"]
+mod random;
+#[path = "supabase/realtime.rs"]
+mod realtime;

@@ -7,7 +7,7 @@ use postgres::Error;
 use super::project::{Project, become_one, claims};
 
 /// What one may do on a topic: receive, see presence, send. An error of a policy's would keep it from all.
-fn may(
+pub fn may(
     project: &Project,
     role: &str,
     claims: &str,

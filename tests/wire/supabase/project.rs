@@ -82,7 +82,16 @@ impl Project {
         let cluster = logical_cluster();
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
-            cluster.connect("postgres", "postgres").batch_execute(ROLES).expect("Supabase's roles");
+            let mut server = cluster.connect("postgres", "postgres");
+            server.batch_execute(ROLES).expect("Supabase's roles");
+            // PostgreSQL's minor versions of 2026-08 and later load no decoder that is not named there.
+            let setting = "SELECT FROM pg_settings WHERE name = 'output_plugin_libraries'";
+            if !server.query(setting, &[]).expect("the settings").is_empty() {
+                server
+                    .batch_execute("ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, wal2json")
+                    .expect("a setting");
+                server.batch_execute("SELECT pg_reload_conf()").expect("a reload");
+            }
         });
         let database = Database::on(cluster, Config::default());
         database.admin().batch_execute(REALTIME).expect("Supabase's objects");
