@@ -163,6 +163,13 @@ COMMENT ON COLUMN hiems_private.exchange_rates.source IS 'Where the rate comes f
 COMMENT ON COLUMN hiems_private.exchange_rates.stored_at IS 'When it was stored.';
 COMMENT ON INDEX hiems_private.exchange_rates_pkey IS 'One rate per currency and day.';
 
+COMMENT ON TABLE hiems_private.broadcast IS 'That booked calls are broadcast by Supabase''s Realtime: one row, or none. Use hiems.enable_supabase() and disable_supabase().';
+COMMENT ON COLUMN hiems_private.broadcast.messages IS 'The OID of realtime.messages as it was then: no other table is written to.';
+COMMENT ON COLUMN hiems_private.broadcast.enabled_at IS 'When it was enabled.';
+COMMENT ON COLUMN hiems_private.broadcast.enabled_by IS 'The login that enabled it.';
+COMMENT ON COLUMN hiems_private.broadcast.singleton IS 'Always true: there is one row.';
+COMMENT ON INDEX hiems_private.broadcast_pkey IS 'Keeps it at one row.';
+
 COMMENT ON VIEW hiems.usage_totals IS 'Everything that the reader may see, in one row.';
 COMMENT ON VIEW hiems.api_keys IS 'The stored OpenRouter keys, without their secrets. For the level admin: to everybody else it has no rows.';
 COMMENT ON VIEW hiems.usage_by_model IS 'By the model that answered, or, without an answer, that was asked for.';

@@ -14,10 +14,11 @@ extension_sql_file!(
     requires = ["35_queue", api::access::current_principal, api::access::has_level]
 );
 extension_sql_file!("../sql/50_rates.sql", name = "50_rates", requires = ["40_ledger"]);
+extension_sql_file!("../sql/60_supabase.sql", name = "60_supabase", requires = ["50_rates"]);
 extension_sql_file!(
     "../sql/80_views.sql",
     name = "80_views",
-    requires = ["50_rates", api::rates::reporting_time_zone, api::keys::list_api_keys]
+    requires = ["60_supabase", api::rates::reporting_time_zone, api::keys::list_api_keys]
 );
 extension_sql_file!("../sql/82_procedures.sql", name = "82_procedures", requires = ["80_views"]);
 extension_sql_file!(

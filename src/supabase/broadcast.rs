@@ -44,9 +44,10 @@ thread_local! {
     static OUTBOX: RefCell<Outbox> = RefCell::new(Outbox::default());
 }
 
+// A table that somebody else put in that one's place is not the one that an admin enabled.
 const IS_ON: &str = "
-    SELECT FROM pg_policy
-    WHERE polrelid = to_regclass('realtime.messages') AND polname = 'hiems_usage'
+    SELECT FROM hiems_private.broadcast AS b JOIN pg_policy AS p ON p.polrelid = b.messages
+    WHERE b.messages = to_regclass('realtime.messages') AND p.polname = 'hiems_usage'
       AND to_regprocedure('realtime.send(jsonb, text, text, boolean)') IS NOT NULL";
 
 /// Has these ledger rows broadcast, where that is enabled, once they are committed. Those of a transaction that

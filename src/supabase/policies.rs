@@ -1,5 +1,5 @@
-//! Who may join the topics of hiems: policies on Realtime's table of messages. That they are there is what
-//! switches the broadcast on; nothing else is stored.
+//! Who may join the topics of hiems: policies on Realtime's table of messages. The only writer of
+//! `hiems_private.broadcast`, which says that an admin had them made, and on which table.
 
 use pgrx::spi::SpiResult;
 
@@ -39,7 +39,16 @@ const FOUND: &str = "
            count(DISTINCT p.polname)
     FROM pg_policy AS p LEFT JOIN pg_roles AS r ON p.polname = 'hiems_usage' AND r.oid = ANY (p.polroles)
     WHERE p.polrelid = to_regclass('realtime.messages')
+      AND p.polrelid = (SELECT b.messages FROM hiems_private.broadcast AS b)
       AND p.polname IN ('hiems_usage', 'hiems_usage_only', 'hiems_closed', 'hiems_not_sent')";
+
+const SWITCH_ON: &str = "
+    INSERT INTO hiems_private.broadcast (messages) VALUES ('realtime.messages'::regclass)
+    ON CONFLICT (singleton) DO UPDATE SET messages = excluded.messages";
+const SWITCH_OFF: &str = "DELETE FROM hiems_private.broadcast WHERE singleton";
+const ARE_THERE: &str = "
+    SELECT FROM pg_policy WHERE polrelid = to_regclass('realtime.messages')
+      AND polname IN ('hiems_usage', 'hiems_usage_only', 'hiems_closed', 'hiems_not_sent')";
 
 /// The roles that the policies should be made for: names, and quoted ones.
 fn roles() -> SpiResult<(Vec<String>, Vec<String>)> {
@@ -118,7 +127,7 @@ fn make(names: &[String], quoted: &[String]) -> SpiResult<()> {
     ] {
         spi::run_utility(&format!("CREATE POLICY {sql}"))?;
     }
-    Ok(())
+    spi::execute(SWITCH_ON, &[])
 }
 
 fn forget() -> SpiResult<()> {
@@ -129,7 +138,8 @@ fn forget() -> SpiResult<()> {
 }
 
 pub(super) fn drop() -> Result<Step, Error> {
-    if !is_there(MESSAGES, &[])? || found()?.1 == 0 {
+    spi::execute(SWITCH_OFF, &[])?;
+    if !is_there(ARE_THERE, &[])? {
         return Ok(Step::kept("broadcast", "there are no policies of hiems's"));
     }
     forget()?;

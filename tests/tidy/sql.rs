@@ -3,7 +3,7 @@
 use super::sources::{Finding, Source};
 
 /// The one module that writes each table.
-const OWNERS: [(&str, &str); 11] = [
+const OWNERS: [(&str, &str); 12] = [
     ("hiems.ai_usage_logs", "src/ledger.rs"),
     ("hiems_private.access", "src/access.rs"),
     ("hiems_private.api_keys", "src/keys.rs"),
@@ -15,6 +15,7 @@ const OWNERS: [(&str, &str); 11] = [
     ("hiems_private.content_logs", "src/contents.rs"),
     ("hiems_private.idempotency_keys", "src/idempotency.rs"),
     ("hiems_private.installation", "src/keys.rs"),
+    ("hiems_private.broadcast", "src/supabase/policies.rs"),
 ];
 
 /// What somebody else may do as well, and why: the sweep forgets a call, or marks it as booked, in the

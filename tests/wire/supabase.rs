@@ -1,6 +1,8 @@
 //! hiems in a project of Supabase's: what opens it, and what its users are shown by broadcast and by
 //! postgres_changes.
 
+#[path = "supabase/attacks.rs"]
+mod attacks;
 #[path = "supabase/broadcast.rs"]
 mod broadcast;
 #[path = "supabase/changes.rs"]
@@ -11,6 +13,8 @@ mod check;
 mod enable;
 #[path = "supabase/join.rs"]
 mod join;
+#[path = "supabase/linter.rs"]
+mod linter;
 #[path = "supabase/project.rs"]
 mod project;
 #[path = "supabase/random.rs"]

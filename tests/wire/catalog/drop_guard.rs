@@ -12,11 +12,11 @@ fn nothing_takes_the_extension_away_by_mistake() {
         .batch_execute(&format!(
             "CREATE SCHEMA app AUTHORIZATION {owner};
              UPDATE pg_extension SET extnamespace = 'app'::regnamespace WHERE extname = 'hiems';
-             UPDATE pg_depend SET refobjid = 'app'::regnamespace
-             WHERE classid = 'pg_extension'::regclass AND refobjid = 'public'::regnamespace
-               AND objid = (SELECT oid FROM pg_extension WHERE extname = 'hiems')"
+             INSERT INTO pg_depend
+             SELECT 'pg_extension'::regclass, oid, 0, 'pg_namespace'::regclass, 'app'::regnamespace, 0, 'n'
+             FROM pg_extension WHERE extname = 'hiems'"
         ))
-        .expect("an extension in a schema of an application's");
+        .expect("an extension in a schema of an application's, which the control file lets nobody choose");
     for sql in [
         "DROP EXTENSION hiems",
         "DROP EXTENSION hiems CASCADE",
