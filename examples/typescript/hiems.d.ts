@@ -250,6 +250,11 @@ export type Database = {
         Args: { id: string | null }
         Returns: boolean | null
       }
+      /** What is wrong with hiems in a project of Supabase's: a row per check that is well, and one per thing that is not, with its name, status (ok, warn, fail), what was found, and what mends it (hint; NULL: nothing to do). */
+      check_supabase: {
+        Args: Record<PropertyKey, never>
+        Returns: { name: string | null; status: string | null; detail: string | null; hint: string | null }[]
+      }
       /** Asks a model one question and returns the text of its answer; NULL where the answer has none (a tool call). */
       complete: {
         Args: { prompt: string | null; model?: string | null; user?: string | null; use_case?: string | null }
@@ -265,10 +270,20 @@ export type Database = {
         Args: Record<PropertyKey, never>
         Returns: string | null
       }
+      /** Takes back what hiems.enable_supabase() gave: the policies on realtime.messages (and with them the broadcast), the ledger's place in supabase_realtime, and the levels of authenticated and service_role. */
+      disable_supabase: {
+        Args: Record<PropertyKey, never>
+        Returns: { step: string | null; status: string | null; detail: string | null; hint: string | null }[]
+      }
       /** Forgets a key. */
       drop_api_key: {
         Args: { name?: string | null }
         Returns: undefined
+      }
+      /** Opens hiems in a project of Supabase's, step by step; a row each: step, status (done; kept: it was so already; skipped: there is nothing to do it with), detail, hint (NULL: nothing to do). */
+      enable_supabase: {
+        Args: Record<PropertyKey, never>
+        Returns: { step: string | null; status: string | null; detail: string | null; hint: string | null }[]
       }
       /** Enqueues a call, and returns its id; the gateway makes it once this transaction is committed, and books it; what is rolled back is never sent. */
       enqueue_prompt: {

@@ -136,7 +136,8 @@ fn the_policies_are_asked_once_for_a_statement() {
             Ok((rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect(), false))
         })
         .expect("a plan");
-    assert_eq!(plan.matches("InitPlan").count(), 2, "{plan}");
+    let asked = plan.lines().filter(|line| line.trim().starts_with("InitPlan")).count();
+    assert_eq!(asked, 2, "{plan}");
     assert!(!plan.contains("SubPlan"), "{plan}");
     let filter = plan.lines().find(|line| line.contains("Filter") || line.contains("Cond"));
     assert!(!filter.expect("a condition").contains("current_principal"), "{plan}");
