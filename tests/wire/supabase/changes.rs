@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use super::project::{Project, call, claims, poisoned};
 use super::realtime::{Realtime, Subscriber, Told, subscriber};
 
+type Wishes = &'static [(&'static str, &'static str)];
+
 fn user(sub: &str) -> Subscriber {
     subscriber("authenticated", claims(sub))
 }
@@ -46,22 +48,22 @@ fn each_is_told_of_exactly_its_own_rows() {
     admin.batch_execute("SELECT hiems.grant_user_access('boss', 'admin')").expect("a level");
     let mut realtime = Realtime::start(&project.database, everybody());
     let mut client = project.database.connect("authenticator");
-    let settled_later = [("fake_no_usage", "true"), ("fake_cost", "0.5")];
-    let fails = [("fake_status", "400")];
+    const SETTLED_LATER: Wishes = &[("fake_no_usage", "true"), ("fake_cost", "0.5")];
+    const FAILS: Wishes = &[("fake_status", "400")];
     // Whose, what the call is like, and whether it is kept: a rollback's row is the gateway's.
-    let calls: [(&str, &[(&str, &str)], bool); 6] = [
+    let calls: [(&str, Wishes, bool); 6] = [
         ("ada", &[], true),
         ("bea", &[], true),
         ("ada", &[], false),
-        ("bea", &settled_later, true),
-        ("ada", &fails, true),
-        ("bea", &settled_later, false),
+        ("bea", SETTLED_LATER, true),
+        ("ada", FAILS, true),
+        ("bea", SETTLED_LATER, false),
     ];
     for (sub, wishes, is_kept) in calls {
         let called = project.request(&mut client, "authenticated", &claims(sub), |request| {
             Ok((call(request, wishes).map(drop)?, is_kept))
         });
-        assert_eq!(called.is_err(), wishes == fails);
+        assert_eq!(called.is_err(), wishes == FAILS);
     }
     hiems_tests::call(&mut admin, "{}").expect("an answer");
     project.database.wait_until_booked();
