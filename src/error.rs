@@ -187,7 +187,8 @@ impl Error {
                 FailureKind::Credits => "PT402",
                 FailureKind::Forbidden => "PT403",
                 FailureKind::NotFound => "PT404",
-                FailureKind::Timeout => "PT408",
+                // Not 408: browsers send a request that was answered so again, and it may be billed.
+                FailureKind::Timeout => "PT504",
                 FailureKind::TooLarge => "PT413",
                 FailureKind::Unprocessable => "PT422",
                 FailureKind::RateLimited => "PT429",

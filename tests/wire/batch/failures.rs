@@ -31,7 +31,7 @@ fn each_failure_is_told_and_the_others_go_on() {
         (Some("PT402"), Some("0")),
         (Some("PT502"), Some("0")),
         // What is not known is NULL.
-        (Some("PT408"), None),
+        (Some("PT504"), None),
         (Some("PT502"), None),
         (Some("PT502"), Some("0.5")),
         (None, Some("0.125")),

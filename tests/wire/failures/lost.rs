@@ -59,7 +59,7 @@ fn an_answer_that_takes_too_long_is_given_up_and_its_generation_known() {
     let options = directives(&[("fake_delay_ms", "4000")]);
     let refusal = call(&mut database.admin(), &options).refusal();
     assert_eq!(database.fake.in_flight(), 1);
-    assert_eq!(refusal.sqlstate, "PT408");
+    assert_eq!(refusal.sqlstate, "PT504");
     assert!(refusal.hint.contains("hiems.request_timeout"), "{refusal:?}");
     assert_keyless(&refusal);
     let row = assert_booked_as_unknown(&database, &refusal, "timeout");
@@ -71,7 +71,7 @@ fn headers_that_do_not_come_leave_no_generation() {
     let database = Database::with("hiems.request_timeout", "1s");
     let options = directives(&[("fake_header_delay_ms", "4000")]);
     let refusal = call(&mut database.admin(), &options).refusal();
-    assert_eq!(refusal.sqlstate, "PT408");
+    assert_eq!(refusal.sqlstate, "PT504");
     let row = assert_booked_as_unknown(&database, &refusal, "timeout");
     assert_eq!(row["generation_id"], Value::Null);
 }

@@ -13,7 +13,7 @@ const CASES: [(&str, &str, &str, &str, bool); 17] = [
     ("402", "PT402", "can only afford 1210", "payment_required", true),
     ("403", "PT403", "Your input was flagged", "content_policy_violation", true),
     ("404", "PT404", "No endpoints found", "not_found", true),
-    ("408", "PT408", "Operation timed out", "timeout", false),
+    ("408", "PT504", "Operation timed out", "timeout", false),
     ("412", "22023", "Precondition Failed", "unmapped", true),
     ("413", "PT413", "Request payload too large", "payload_too_large", true),
     ("418", "22023", "I'm a teapot", "unmapped", true),
@@ -22,8 +22,8 @@ const CASES: [(&str, &str, &str, &str, bool); 17] = [
     ("500", "PT502", "Internal Server Error", "server", true),
     ("502", "PT502", "Provider returned error", "provider_unavailable", true),
     ("503", "PT503", "no available model provider", "provider_unavailable", true),
-    ("504", "PT408", "Gateway Timeout", "unmapped", false),
-    ("524", "PT408", "HTTP 524", "524", false),
+    ("504", "PT504", "Gateway Timeout", "unmapped", false),
+    ("524", "PT504", "HTTP 524", "524", false),
     ("529", "PT503", "Provider returned error", "provider_overloaded", true),
 ];
 

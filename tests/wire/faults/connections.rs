@@ -64,7 +64,7 @@ fn an_answer_that_drips_is_given_up_in_time() {
     let database = Database::with("hiems.request_timeout", "1s");
     let options = directives(&[("fake_bytes_per_second", "20")]);
     let (refusal, row, billed) = failed_call(&database, &options);
-    assert_eq!(refusal.sqlstate, "PT408", "{refusal:?}");
+    assert_eq!(refusal.sqlstate, "PT504", "{refusal:?}");
     assert!(refusal.hint.contains("hiems.request_timeout"), "{refusal:?}");
     assert_eq!(row["error_code"], "timeout");
     assert!(row["latency_ms"].as_u64() >= Some(1_000), "{row}");

@@ -49,7 +49,7 @@ fn an_error_that_names_its_cost_is_booked_with_it() {
     let cases = [
         ("fake_status", "400", "22023", "400"),
         ("fake_status", "502", "PT502", "502"),
-        ("fake_status", "408", "PT408", "408"),
+        ("fake_status", "408", "PT504", "408"),
         ("fake_late_error", "400", "22023", "200"),
     ];
     for (wish, code, sqlstate, status) in cases {

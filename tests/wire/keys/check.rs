@@ -273,6 +273,6 @@ fn it_can_be_cancelled_and_times_out() {
     database.set("hiems.request_timeout", "300ms");
     super::end_gateway(&database);
     let refusal = client.query_one(VERIFY, &[]).refusal();
-    assert_eq!(refusal.sqlstate, "PT408", "{refusal:?}");
+    assert_eq!(refusal.sqlstate, "PT504", "{refusal:?}");
     assert!(refusal.hint.contains("hiems.request_timeout"), "{refusal:?}");
 }

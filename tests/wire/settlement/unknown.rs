@@ -21,7 +21,7 @@ fn a_call_that_was_given_up_is_booked_with_what_it_did_cost() {
         ("fake_cost", "0.0076509169000000005"),
         ("fake_cached_tokens", "3"),
     ]);
-    assert_eq!(call(&mut database.admin(), &options).sqlstate(), "PT408");
+    assert_eq!(call(&mut database.admin(), &options).sqlstate(), "PT504");
     // It is on its way until its cost is known, and says so.
     let state = database.text("SELECT state FROM hiems.calls", &[]);
     assert_eq!(state.as_deref(), Some("unknown"));

@@ -92,7 +92,7 @@ fn a_stream_that_breaks_off_is_settled_by_its_id() {
 #[test]
 fn a_stream_has_its_time_and_its_size() {
     let limits = [
-        ("hiems.request_timeout", "1s", "fake_chunk_delay_ms", "400", "PT408", "timeout"),
+        ("hiems.request_timeout", "1s", "fake_chunk_delay_ms", "400", "PT504", "timeout"),
         (
             "hiems.max_response_bytes",
             "64kB",
