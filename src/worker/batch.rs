@@ -19,6 +19,7 @@ use keys::{TakenHere, take_keys};
 use super::admission::Keyring;
 use super::call;
 use super::events::{Admission, Event, Go, Hold, LedgerRow};
+use super::generation_ids::Kept;
 use super::journal::{self, Ended, Intent, Rules, Settled, ToLookUp};
 use super::settlement::{Content, Settlement};
 use crate::contents;
@@ -38,6 +39,8 @@ pub struct Batch {
     generations: HashMap<Uuid, String>,
     spilled_generations: HashMap<Uuid, String>,
     oldest_generation: Option<Instant>,
+    /// The generations' ids that a file holds as well, until this is committed.
+    kept: HashMap<Uuid, Kept>,
     again: Vec<(Uuid, i32, Asked<()>)>,
     settlements: Vec<Ending>,
     deferred: Vec<(Uuid, u64, Option<Asked<()>>)>,
@@ -99,9 +102,10 @@ impl Batch {
     pub fn add(&mut self, event: Event, keyring: &Keyring) {
         match event {
             Event::Intent { submit, done } => self.intents.push((submit, done)),
-            Event::Generation { call, generation_id, since } => {
+            Event::Generation { came, kept, since } => {
                 self.oldest_generation.get_or_insert(since);
-                self.generations.insert(call, generation_id);
+                self.generations.insert(came.id, came.generation_id);
+                self.kept.insert(came.id, kept);
             }
             Event::Again { call, attempts, done } => {
                 // The next attempt is another generation.
@@ -170,6 +174,7 @@ impl Batch {
         earlier.spilled_generations.extend(std::mem::take(&mut self.spilled_generations));
         earlier.generations.extend(std::mem::take(&mut self.generations));
         earlier.oldest_generation = earlier.oldest_generation.or(self.oldest_generation);
+        earlier.kept.extend(std::mem::take(&mut self.kept));
         earlier.again.append(&mut self.again);
         earlier.settlements.append(&mut self.settlements);
         earlier.deferred.append(&mut self.deferred);

@@ -12,6 +12,7 @@ use secrecy::SecretSlice;
 use tokio::sync::watch;
 
 use super::events::{Event, Go, Hold};
+use super::generation_ids::Came;
 use super::server::{Flight, Queue, Rows, Shared};
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, Submit};
@@ -237,15 +238,12 @@ impl Sending {
         self.settled(entry, started, http)
     }
 
-    /// Has the generation's id journalled, where it has come.
+    /// Has the generation's id kept and journalled, where it has come.
     fn note_generation(&self, entry: &mut Entry, id: Option<String>) {
         if let Some(id) = id {
-            let (call, generation_id) = (entry.id, id.clone());
-            self.shared.outbox.send(Event::Generation {
-                call,
-                generation_id,
-                since: Instant::now(),
-            });
+            let came = Came { id: entry.id, attempts: entry.attempts, generation_id: id.clone() };
+            let kept = self.shared.generation_ids.keep(&came);
+            self.shared.outbox.send(Event::Generation { came, kept, since: Instant::now() });
             entry.generation_id = Some(id);
         }
     }

@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::generation_ids::{Came, Kept};
 use super::look_ups::Asked;
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, SealRequest, Status, StoredKey, Submit};
@@ -43,7 +44,7 @@ pub enum Event {
     /// Admit a call and commit its intent; then it may be sent.
     Intent { submit: Box<Submit>, done: oneshot::Sender<Admission> },
     /// The generation's id has come with the headers, at that time.
-    Generation { call: Uuid, generation_id: String, since: Instant },
+    Generation { came: Came, kept: Kept, since: Instant },
     /// Commit how a call ended.
     Settle { settlement: Box<Settlement>, done: oneshot::Sender<LedgerRow> },
     /// Commit that a call is about to be sent again, `attempts` times in all.

@@ -1,6 +1,7 @@
 //! The main loop: takes what tokio's threads ask for, commits it many calls at a time, books what
 //! callers left, and leaves when there is nothing to do.
 
+mod chunk;
 mod commit;
 mod queue;
 mod recover;
@@ -16,11 +17,14 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use chunk::Chunk;
+
 use super::Left;
 use super::admission::Keyring;
 use super::batch::Batch;
 use super::ended::EndedCalls;
 use super::events::{self, Event, Inbox, QueuedEnd};
+use super::generation_ids::{GenerationIds, Inherited};
 use super::journal::{self, Rules};
 use super::look_ups::LookUps;
 use super::server::{self, Shared};
@@ -53,6 +57,8 @@ pub struct Gateway {
     system_identifier: i64,
     /// True once what an earlier gateway left is in the journal.
     recovered: bool,
+    /// The ids of generations that it had in its files.
+    inherited_ids: Option<Inherited>,
     /// Where calls are made durable while the journal is locked, and whether anything is in there.
     spill: Spill,
     has_spilled: bool,
@@ -86,6 +92,8 @@ pub struct Gateway {
     next_tick: Instant,
     next_purge: Instant,
     last_work: Instant,
+    /// How many calls the sweep books at a time.
+    chunk: Chunk,
     /// The foreign trigger that the log has been told of.
     warned_of_trigger: Option<String>,
 }
@@ -98,10 +106,11 @@ impl Gateway {
             .ok_or("the extension is not installed")?;
         let spill = Spill::of(identity::database_oid(), extension)
             .map_err(|error| format!("what an earlier gateway spilled: {error}"))?;
+        let (ids, inherited_ids) = GenerationIds::of(identity::database_oid(), extension);
         let settings = GatewaySettings::read();
         let (outbox, inbox) = events::channel().map_err(|error| error.to_string())?;
         let (leaving, told) = watch::channel(false);
-        let shared = Arc::new(Shared::new(outbox, client(&settings), told));
+        let shared = Arc::new(Shared::new(outbox, client(&settings), ids, told));
         let listener = runtime
             .block_on(server::listen(&files.socket))
             .map_err(|error| format!("{}: {error}", files.socket.display()))?;
@@ -119,6 +128,7 @@ impl Gateway {
             settings,
             system_identifier: xact::system_identifier(),
             recovered: false,
+            inherited_ids: Some(inherited_ids),
             spill,
             has_spilled: false,
             locked_since: None,
@@ -139,6 +149,7 @@ impl Gateway {
             next_tick: now,
             next_purge: now,
             last_work: now,
+            chunk: Chunk::new(),
             warned_of_trigger: None,
         };
         match gateway.recover() {
@@ -183,7 +194,7 @@ impl Gateway {
         // A database that somebody wants to drop or copy is left alone.
         let is_enqueuing = self.shared.is_enqueuing();
         match self.leave() {
-            has_jobs if !wanted && (has_jobs || is_enqueuing) => Left::WithWork,
+            has_work if !wanted && (has_work || is_enqueuing) => Left::WithWork,
             _ => Left::InOrder,
         }
     }
@@ -310,7 +321,8 @@ impl Gateway {
     }
 
     /// New callers find no socket and start the next gateway; those that are connected and wait for
-    /// nothing are told; calls in flight are finished, within bounds. True if calls are queued.
+    /// nothing are told; calls in flight are finished, within bounds. True if there is work for another one:
+    /// calls that are queued, or not booked yet.
     fn leave(mut self) -> bool {
         let _ = std::fs::remove_file(&self.socket);
         self.leaving.send_replace(true);
@@ -333,14 +345,15 @@ impl Gateway {
         for call in self.batch.unwritten().chain(self.stuck.unwritten()) {
             warning!("the hiems gateway leaves without having journalled {call}");
         }
-        if !self.sweep() {
+        if !self.sweep_all(deadline) {
             self.look_after_queue();
         }
         // What fails is not due any more.
         while broadcast::due_in() == Some(Duration::ZERO) {
             broadcast::send();
         }
-        self.queue.has_jobs
+        self.shared.generation_ids.clear();
+        self.queue.has_jobs || self.unswept || self.on_their_way > 0
     }
 }
 

@@ -5,6 +5,7 @@ use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::generation_ids::Came;
 use super::settlement::State;
 use crate::gateway::protocol::BatchOf;
 use crate::idempotency::Idempotency;
@@ -40,6 +41,13 @@ const GENERATIONS: &str = "
     UPDATE hiems_private.calls AS c SET generation_id = g.generation_id
     FROM jsonb_to_recordset($1::jsonb) AS g (id uuid, generation_id text)
     WHERE c.id = g.id AND c.generation_id IS NULL";
+
+// Only of the attempt that was the last: those before gave nothing that was billed.
+const LEFT_GENERATIONS: &str = "
+    UPDATE hiems_private.calls AS c SET generation_id = g.generation_id
+    FROM jsonb_to_recordset($1::jsonb) AS g (id uuid, attempts integer, generation_id text)
+    WHERE c.id = g.id AND c.state = 'sent' AND c.generation_id IS NULL
+      AND (c.entry ->> 'attempts')::integer = g.attempts";
 
 // Before it is sent again: what the first attempts gave says nothing of the next.
 const SEND_AGAIN: &str = "
@@ -178,6 +186,11 @@ pub fn set_generations<'a>(
         .map(|(id, generation_id)| Generation { id, generation_id })
         .collect();
     if rows.is_empty() { Ok(()) } else { spi::execute(GENERATIONS, &[json(&rows).into()]) }
+}
+
+/// Writes the ids that an earlier gateway had of the generations of calls in flight.
+pub fn set_left_generations(came: &[Came]) -> SpiResult<()> {
+    if came.is_empty() { Ok(()) } else { spi::execute(LEFT_GENERATIONS, &[json(&came).into()]) }
 }
 
 /// Writes that calls are about to be sent again, so many times in all.

@@ -9,6 +9,7 @@ mod call;
 mod ended;
 mod events;
 mod gateway;
+mod generation_ids;
 mod journal;
 mod key_check;
 mod key_requests;

@@ -1,7 +1,7 @@
 //! Injects the faults of the server, one at a time, spread over the calls.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hiems_tests::Random;
 
@@ -149,14 +149,9 @@ fn signal_gateway(world: &World, function: &str) -> bool {
 
 /// SIGKILL, after which PostgreSQL takes every process down and starts anew.
 fn kill(world: &World, pid: i32) -> bool {
-    kill_after(world, pid, Duration::ZERO)
-}
-
-/// As [`kill`], where an id may take so much longer to be durable.
-fn kill_after(world: &World, pid: i32, delay: Duration) -> bool {
     let mut witness = world.server.admin();
     let mut is_hit = false;
-    world.outages.since(SystemTime::now() - delay, false, || {
+    world.outages.during(false, || {
         // SAFETY: a plain system call.
         is_hit = unsafe { libc::kill(pid, libc::SIGKILL) } == 0;
         is_hit = is_hit && world.holds_within(30, || witness.batch_execute("SELECT 1").is_err());
@@ -203,9 +198,6 @@ fn lock_table(world: &World, random: &mut Random) -> bool {
     true
 }
 
-/// How much longer an id may take behind a lock on the journal.
-const LOCKED_DELAY: Duration = Duration::from_millis(30);
-
 /// The gateway dies while the journal and the ledger are locked: what stands in for them is all there is.
 fn kill_while_locked(world: &World, random: &mut Random) -> bool {
     let lock = |table: &str| {
@@ -220,6 +212,6 @@ fn kill_while_locked(world: &World, random: &mut Random) -> bool {
         // Open transactions may keep it from being given: whoever comes later is kept out all the same.
         scope.spawn(|| of_ledger.batch_execute(&lock("hiems.ai_usage_logs")));
         world.pause(300 + random.below(500));
-        gateway(world).is_some_and(|pid| kill_after(world, pid, LOCKED_DELAY))
+        gateway(world).is_some_and(|pid| kill(world, pid))
     })
 }

@@ -117,6 +117,25 @@ fn gateways_that_are_ended_again_and_again_lose_nothing() {
 }
 
 #[test]
+fn what_a_gateway_cannot_book_any_more_another_one_books_unasked() {
+    let database = Database::new();
+    let mut client = database.admin();
+    let requests = r#"
+        SELECT jsonb_agg(jsonb_build_object(
+                   'model', 'openai/gpt-4o-mini',
+                   'messages', '[{"role": "user", "content": "hello"}]'::jsonb))
+        FROM generate_series(1, 600)"#;
+    let many = format!("SELECT count(*) FROM hiems.submit_prompts(({requests}), 100)");
+    client.batch_execute(&format!("BEGIN; {many}")).expect("answers");
+    for pid in database.gateways() {
+        terminate(&database, pid);
+    }
+    client.batch_execute("ROLLBACK").expect("a rollback");
+    database.wait_until_booked();
+    assert_eq!(database.count("hiems.ai_usage_logs WHERE outcome = 'rolled_back'"), 600);
+}
+
+#[test]
 fn after_a_crash_what_was_in_flight_is_looked_up_and_never_sent_again() {
     let mut cluster = Cluster::start(&[]);
     let database = Database::on(&cluster, Config::default());

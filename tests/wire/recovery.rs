@@ -9,6 +9,8 @@ mod clock;
 mod crash;
 #[path = "recovery/handover.rs"]
 mod handover;
+#[path = "recovery/ids.rs"]
+mod ids;
 #[path = "recovery/promotion.rs"]
 mod promotion;
 #[path = "recovery/rewind.rs"]

@@ -31,6 +31,7 @@ impl Batch {
             oldest_generation: self.oldest_generation.filter(|_| !generations.is_empty()),
             generations,
             spilled_generations: self.spilled_generations.extract_if(is_of_pair).collect(),
+            kept: self.kept.extract_if(|call, _| is_of(call)).collect(),
             again: self.again.extract_if(.., |(call, ..)| is_of(call)).collect(),
             settlements: self
                 .settlements

@@ -1,4 +1,5 @@
-//! What an earlier gateway left: calls in flight in the journal, and, where that was locked, the spill.
+//! What an earlier gateway left: calls in flight in the journal, the ids of their generations, and, where the
+//! journal was locked, the spill.
 
 use std::collections::HashSet;
 
@@ -25,9 +26,14 @@ impl Gateway {
         }
         // Before any call of this gateway's own is in the journal.
         let look_up = self.rules().look_up;
-        transaction(|| journal::recover(look_up))?;
+        let came = self.inherited_ids.as_ref().map_or(&[][..], |inherited| &inherited.came);
+        transaction(|| {
+            journal::set_left_generations(came)?;
+            journal::recover(look_up)
+        })?;
         let wanted = xact::transaction(journal::to_look_ups)?;
         self.spill.forget_inherited();
+        self.inherited_ids = None;
         self.recovered = true;
         for wanted in wanted {
             self.look_ups.add(wanted);

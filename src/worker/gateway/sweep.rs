@@ -21,9 +21,6 @@ use crate::worker::journal::{self, ToLookUp};
 /// How often old answers are looked for.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many calls are booked in one transaction: callers, and ids of generations, wait meanwhile.
-const CHUNK: usize = 100;
-
 /// How often the whole journal is looked at under load: the dead rows of what has passed through it are
 /// many until the next vacuum.
 const LOOK_AT_ALL: Duration = Duration::from_secs(5);
@@ -45,6 +42,20 @@ impl Gateway {
         }
         session::report_activity("idle");
         wanted
+    }
+
+    /// Books all that can be booked by then. True as [`Gateway::sweep`] says.
+    pub(super) fn sweep_all(&mut self, deadline: Instant) -> bool {
+        loop {
+            let last = self.last_look_at_all;
+            self.looks_at_all = true;
+            let wanted = self.sweep();
+            // Behind somebody's lock nothing is booked.
+            let is_stuck = self.last_look_at_all == last;
+            if wanted || is_stuck || !self.unswept || Instant::now() >= deadline {
+                return wanted;
+            }
+        }
     }
 
     fn is_wanted(&self) -> bool {
@@ -80,7 +91,8 @@ impl Gateway {
             return;
         }
         let open = self.open_calls();
-        let calls = self.ended.take_due(&open, CHUNK);
+        let chunk = self.chunk.size();
+        let calls = self.ended.take_due(&open, chunk);
         if calls.is_empty() {
             return;
         }
@@ -88,7 +100,7 @@ impl Gateway {
             Ok(swept) => {
                 // Those that were not due after all, and those that somebody took.
                 self.looks_at_all |= swept.due.len() < calls.len();
-                if calls.len() == CHUNK {
+                if calls.len() == chunk {
                     self.hurry();
                 }
                 self.done_with(&swept);
@@ -103,8 +115,9 @@ impl Gateway {
         if self.settings.switch_off == SwitchOff::Sweep || self.recover().is_err() {
             return;
         }
-        match self.book(Look::AllBut(&open), CHUNK) {
-            Ok(swept) => self.take_swept(&swept),
+        let chunk = self.chunk.size();
+        match self.book(Look::AllBut(&open), chunk) {
+            Ok(swept) => self.take_swept(&swept, chunk),
             Err(aborted) if aborted.lock_not_available => {}
             Err(aborted) => {
                 warning!("the hiems gateway cannot book finished calls: {}", aborted.message);
@@ -122,7 +135,8 @@ impl Gateway {
     fn book(&mut self, look: Look, limit: usize) -> Result<Swept, Aborted> {
         let (system, tells) = (self.system_identifier, self.settings.tells_usage);
         let warned = &mut self.warned_of_trigger;
-        xact::transaction(|| {
+        let begun = Instant::now();
+        let swept = xact::transaction(|| {
             if !(ledger::try_lock() && journal::try_lock()) {
                 return Err(Aborted::by_lock());
             }
@@ -140,7 +154,11 @@ impl Gateway {
             let swept = ledger::book_finished(system, look, limit)?;
             realtime::tell(&swept.due, tells)?;
             Ok(swept)
-        })
+        });
+        if let Ok(swept) = &swept {
+            self.chunk.took(swept.due.len(), begun.elapsed());
+        }
+        swept
     }
 
     fn done_with(&mut self, swept: &Swept) {
@@ -150,10 +168,10 @@ impl Gateway {
         }
     }
 
-    fn take_swept(&mut self, swept: &Swept) {
+    fn take_swept(&mut self, swept: &Swept, chunk: usize) {
         self.on_their_way = swept.left.unwrap_or_default();
         self.last_look_at_all = Instant::now();
-        self.unswept = swept.due.len() >= CHUNK;
+        self.unswept = swept.due.len() >= chunk;
         self.looks_at_all = self.unswept;
         if self.unswept {
             self.hurry();

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::openrouter::client::OpenRouter;
 use crate::worker::events::{Event, Outbox};
+use crate::worker::generation_ids::GenerationIds;
 
 type Open = HashMap<Uuid, Opened>;
 
@@ -25,6 +26,7 @@ struct Opened {
 /// What tokio's tasks and the main thread share.
 pub struct Shared {
     pub outbox: Outbox,
+    pub generation_ids: Arc<GenerationIds>,
     openrouter: RwLock<Result<OpenRouter, String>>,
     /// Calls whose callers have not read their replies yet, and have not gone; and who waits for the end of
     /// each.
@@ -50,10 +52,12 @@ impl Shared {
     pub fn new(
         outbox: Outbox,
         openrouter: Result<OpenRouter, String>,
+        generation_ids: Arc<GenerationIds>,
         leaving: watch::Receiver<bool>,
     ) -> Shared {
         Shared {
             outbox,
+            generation_ids,
             leaving,
             clock_skew: AtomicI64::new(i64::MIN),
             last_contact: Mutex::default(),

@@ -18,6 +18,14 @@ fn memory(pid: i32, name: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
+/// Of the files that keep the ids of generations in flight: about 120 bytes for each.
+fn length_of_ids(database: &str) -> u64 {
+    let entries = std::fs::read_dir(hiems_tests::cluster().data()).expect("the data directory");
+    let prefix = format!("hiems_ids.{database}.");
+    let of_ids = entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(&prefix));
+    of_ids.map(|entry| entry.metadata().expect("a file").len()).sum()
+}
+
 #[test]
 fn five_thousand_small_ones_are_made_and_booked() {
     let database = Database::new();
@@ -50,6 +58,10 @@ fn ten_thousand_of_a_kilobyte_take_little_memory() {
     let most = peak(gateway) >> 20;
     println!("the gateway took {most} MB at most");
     assert!(most < 200, "{most} MB");
+    // What is in the journal does not stay beside it.
+    let ids = length_of_ids(&database.oid());
+    println!("the ids of generations took {} kB", ids >> 10);
+    assert!((1..1 << 20).contains(&ids), "{ids} bytes");
     let slow = Instant::now();
     wait_until("the journal is empty", SOON, || database.count("hiems_private.calls") == 0);
     assert!(slow.elapsed() < Duration::from_secs(30));
