@@ -70,9 +70,11 @@ fn after_a_crash_of_the_server_it_goes_on_by_itself() {
         })
     });
     assert_sent_once(database.fake.requests().iter().map(|r| r.body["user"].clone()));
-    assert_eq!(database.fake.requests().len(), 24);
     let unknown = database.count("hiems.ai_usage_logs WHERE outcome = 'unknown'");
     assert!((0..=4).contains(&unknown), "{unknown} of four in flight");
+    // Some of them may have been about to be sent.
+    let sent = database.fake.requests().len() as i64;
+    assert!((24 - unknown..=24).contains(&sent), "{sent} requests, {unknown} unknown");
     assert_eq!(
         database.count("hiems.ai_usage_logs WHERE outcome = 'committed'") + unknown,
         24,
