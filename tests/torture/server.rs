@@ -16,6 +16,10 @@ use crate::plan::Plan;
 /// A little above what the longest answers take that are waited for.
 const REQUEST_TIMEOUT: &str = "2s";
 
+/// Above what any generation takes to be found, below what the end of a run waits for: some errors name one that
+/// OpenRouter has no record of, and their gateway may die before it has read that they are errors.
+const SETTLEMENT_TIMEOUT: &str = "60s";
+
 /// The callers' login: no superuser, so that it can run out of connections.
 pub const APP: &str = "app";
 
@@ -139,6 +143,7 @@ fn prepare(database: &Database, plan: &Plan) {
         ("hiems.notify", "off"),
         ("hiems.max_response_bytes", "200kB"),
         ("hiems.request_timeout", REQUEST_TIMEOUT),
+        ("hiems.settlement_timeout", SETTLEMENT_TIMEOUT),
     ] {
         database.set(setting, value);
     }
