@@ -183,20 +183,29 @@ macro_rules! outcome {
 // looked up stay in the journal as booked.
 macro_rules! move_due {
     () => {
-        "booked AS (
-            INSERT INTO hiems.ai_usage_logs
-            SELECT row.* FROM due, jsonb_populate_record(NULL::hiems.ai_usage_logs, due.entry) AS row
-            WHERE NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = due.id)
-            ON CONFLICT (id) DO NOTHING
-        ), done AS (
-            DELETE FROM hiems_private.calls AS c USING due
-            WHERE c.id = due.id AND NOT due.look_up RETURNING c.id
-        ), to_look_up AS (
-            UPDATE hiems_private.calls AS c SET state = 'booked' FROM due
-            WHERE c.id = due.id AND due.look_up
-            RETURNING c.id, c.generation_id, c.entry ->> 'key_name' AS key_name,
-                      c.entry ->> 'cost_source' = 'not_billed' AS is_free
-        )"
+        concat!(
+            "missing AS MATERIALIZED (
+                SELECT id FROM due
+                WHERE NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = due.id)
+            ), booked AS (
+                INSERT INTO hiems.ai_usage_logs
+                SELECT row.*
+                FROM missing JOIN hiems_private.calls AS c ON c.id = missing.id,
+                     jsonb_populate_record(NULL::hiems.ai_usage_logs,
+                                           c.entry || jsonb_build_object('outcome', ",
+            outcome!(),
+            "        )) AS row
+                ON CONFLICT (id) DO NOTHING
+            ), done AS (
+                DELETE FROM hiems_private.calls AS c USING due
+                WHERE c.id = due.id AND NOT due.look_up RETURNING c.id
+            ), to_look_up AS (
+                UPDATE hiems_private.calls AS c SET state = 'booked' FROM due
+                WHERE c.id = due.id AND due.look_up
+                RETURNING c.id, c.generation_id, c.entry ->> 'key_name' AS key_name,
+                          c.entry ->> 'cost_source' = 'not_billed' AS is_free
+            )"
+        )
     };
 }
 
@@ -207,9 +216,7 @@ macro_rules! book_finished {
     ($calls:literal, $left:literal) => {
         concat!(
             "WITH due AS MATERIALIZED (
-                SELECT c.id, c.look_up, c.entry || jsonb_build_object('outcome', ",
-            outcome!(),
-            ") AS entry
+                SELECT c.id, c.look_up
                 FROM hiems_private.calls AS c
                 WHERE c.state NOT IN ('sent', 'booked')
                   AND NOT ",

@@ -1,6 +1,10 @@
 //! Exchange rates to SEK. The only writer of `hiems_private.exchange_rates`.
 
+use std::collections::HashMap;
+
 use pgrx::datum::{AnyNumeric, Date};
+use pgrx::spi::SpiResult;
+use serde_json::Number;
 
 use crate::error::Error;
 use crate::pg::{lock, spi};
@@ -11,12 +15,75 @@ const SET: &str = "
     ON CONFLICT (currency, rate_date) DO UPDATE
     SET sek_per_unit = excluded.sek_per_unit, source = excluded.source, stored_at = now()";
 
+// The newest rate that is not after the day.
+const APPLYING: &str = "
+    SELECT sek_per_unit, sek_per_unit::text, to_json(rate_date)::text, to_json(source)::text
+    FROM hiems_private.exchange_rates
+    WHERE currency = 'USD' AND rate_date <= ($1::timestamptz AT TIME ZONE $2)::date
+    ORDER BY rate_date DESC
+    LIMIT 1";
+
 /// The longest name of a source, in octets.
 const MAX_SOURCE: usize = 512;
 
 /// True once this transaction may read the rates: nobody's lock is in the way.
 pub fn try_lock() -> bool {
     lock::try_lock_for_reading(c"hiems_private", c"exchange_rates")
+}
+
+/// Rates of US dollars by when a call was made, as they are in one transaction. Behind [`try_lock`].
+pub struct Rates<'a> {
+    time_zone: &'a str,
+    /// By the minute: no day begins within one.
+    known: HashMap<String, Option<Rate>>,
+}
+
+/// The rate that applies to a call.
+pub struct Rate {
+    sek_per_unit: AnyNumeric,
+    /// The fields of the ledger that hold it, as JSON.
+    fields: String,
+}
+
+impl<'a> Rates<'a> {
+    pub fn new(time_zone: &'a str) -> Rates<'a> {
+        Rates { time_zone, known: HashMap::new() }
+    }
+
+    /// The rate for a moment, as RFC 3339 writes it in UTC; None where there is none.
+    pub fn at(&mut self, created_at: &str) -> SpiResult<Option<&Rate>> {
+        let minute = created_at.get(..16).unwrap_or(created_at);
+        if !self.known.contains_key(minute) {
+            let rate = applying(created_at, self.time_zone)?;
+            self.known.insert(minute.to_owned(), rate);
+        }
+        Ok(self.known.get(minute).and_then(Option::as_ref))
+    }
+}
+
+impl Rate {
+    /// What goes into a ledger row behind its other fields.
+    pub fn fields(&self, cost_usd: Option<&Number>) -> String {
+        let cost = cost_usd.and_then(|cost| AnyNumeric::try_from(cost.as_str()).ok());
+        match cost {
+            Some(cost) => {
+                format!(r#","cost_sek":{}{}"#, cost * self.sek_per_unit.clone(), self.fields)
+            }
+            None => self.fields.clone(),
+        }
+    }
+}
+
+fn applying(created_at: &str, time_zone: &str) -> SpiResult<Option<Rate>> {
+    let found = spi::read(APPLYING, &[created_at.into(), time_zone.into()], |row| {
+        let numbers = row.get::<AnyNumeric>(1)?.zip(row.get::<String>(2)?);
+        let texts = row.get::<String>(3)?.zip(row.get::<String>(4)?);
+        Ok(numbers.zip(texts).map(|((sek_per_unit, rate), (date, source))| Rate {
+            sek_per_unit,
+            fields: format!(r#","usd_sek_rate":{rate},"rate_date":{date},"rate_source":{source}"#),
+        }))
+    })?;
+    Ok(found.into_iter().flatten().next())
 }
 
 /// Stores the rate of a day; a rate of that day is replaced. Rows already booked keep theirs.

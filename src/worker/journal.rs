@@ -1,12 +1,15 @@
 //! `hiems_private.calls`: what is on its way. The only writer of it, but for the sweep in `ledger.rs`,
 //! which moves what is done into the ledger. Every function runs in the gateway's own transaction.
 
+mod settle;
+
+pub use settle::{Ended, Rules, Settled, ledger_rows, settle};
+
 use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::generation_ids::Came;
-use super::settlement::State;
 use crate::gateway::protocol::BatchOf;
 use crate::idempotency::Idempotency;
 use crate::ledger::{Entry, waits_for_its_cost};
@@ -31,10 +34,9 @@ pub struct Intent {
 const INSERT: &str = "
     INSERT INTO hiems_private.calls
         (id, state, created_at, caller_xid, system_identifier, principal, entry, batch_id, batch_size)
-    SELECT id, 'sent', created_at, caller_xid, $2, principal, entry,
-           (batch ->> 'id')::uuid, (batch ->> 'size')::integer
-    FROM jsonb_to_recordset($1::jsonb)
-        AS i (id uuid, created_at timestamptz, caller_xid xid8, principal text, entry jsonb, batch jsonb)
+    SELECT i.id, 'sent', i.created_at, i.caller_xid, $1, i.principal, i.entry, i.batch_id, i.batch_size
+    FROM unnest($2::uuid[], $3::timestamptz[], $4::xid8[], $5::text[], $6::jsonb[], $7::uuid[], $8::integer[])
+        AS i (id, created_at, caller_xid, principal, entry, batch_id, batch_size)
     ON CONFLICT (id) DO NOTHING";
 
 const GENERATIONS: &str = "
@@ -56,47 +58,23 @@ const SEND_AGAIN: &str = "
     FROM jsonb_to_recordset($1::jsonb) AS a (id uuid, attempts integer)
     WHERE c.id = a.id";
 
-// How calls ended, with the rate of each call's day: the newest that is not after it.
-macro_rules! ended {
-    () => {
-        "SELECT s.id, s.state, s.entry || jsonb_build_object(
-                    'cost_sek', (s.entry ->> 'cost_usd')::numeric * r.sek_per_unit,
-                    'usd_sek_rate', r.sek_per_unit,
-                    'rate_date', r.rate_date,
-                    'rate_source', r.source) AS entry
-         FROM jsonb_to_recordset($1::jsonb) AS s (id uuid, state text, entry jsonb)
-         LEFT JOIN LATERAL (
-             SELECT sek_per_unit, rate_date, source
-             FROM hiems_private.exchange_rates
-             WHERE currency = 'USD'
-               AND rate_date <= ((s.entry ->> 'created_at')::timestamptz AT TIME ZONE $2)::date
-             ORDER BY rate_date DESC
-             LIMIT 1) AS r ON true"
-    };
-}
-
-// $3 and $4: whether generations of unknown cost are looked up, and whether all are.
+// What the settlement does not say stays as the intent, and the headers, said it: only a task that died leaves
+// anything out. $5: whether the generation is looked up, where it is known by then.
 const SETTLE: &str = concat!(
-    "WITH ended AS (",
-    ended!(),
-    ") UPDATE hiems_private.calls AS c
+    "UPDATE hiems_private.calls AS c
      SET state = e.state,
          settled_at = now(),
-         generation_id = coalesce(e.entry ->> 'generation_id', c.generation_id),
-         look_up = coalesce(e.entry ->> 'generation_id', c.generation_id) IS NOT NULL
-             AND ($3 AND e.entry ->> 'cost_source' IN ('unknown', 'not_billed')
-                  OR $4 AND e.entry ->> 'cost_source' = 'billed'),
-         -- What the settlement does not say stays as the intent said it.
-         entry = c.entry || e.entry || jsonb_build_object(
-             'generation_id', coalesce(e.entry ->> 'generation_id', c.generation_id))
-     FROM ended AS e
+         generation_id = coalesce(e.generation_id, c.generation_id),
+         look_up = e.look_up AND coalesce(e.generation_id, c.generation_id) IS NOT NULL,
+         entry = CASE WHEN e.generation_id IS NOT NULL THEN e.entry::jsonb
+                 ELSE c.entry || e.entry::jsonb || jsonb_build_object('generation_id', c.generation_id) END
+     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::boolean[])
+         AS e (id, state, generation_id, entry, look_up)
      WHERE c.id = e.id
-     RETURNING c.id::text, c.entry::text, c.generation_id, c.entry ->> 'key_name', ",
+     RETURNING c.id::text, CASE WHEN e.generation_id IS NULL THEN c.entry::text END, c.generation_id, ",
     waits_for_its_cost!(),
     ", c.caller_xid::text"
 );
-
-const ENDED: &str = concat!("SELECT e.id::text, e.entry::text FROM (", ended!(), ") AS e");
 
 const CALLERS_GONE: &str = "
     UPDATE hiems_private.calls SET caller_gone = true WHERE id = ANY ($1::uuid[])";
@@ -169,7 +147,21 @@ pub fn insert(intents: &[&Intent], system_identifier: i64) -> SpiResult<()> {
     if intents.is_empty() {
         return Ok(());
     }
-    spi::execute(INSERT, &[json(&intents).into(), system_identifier.into()])
+    let each = |text: fn(&Intent) -> Option<String>| {
+        intents.iter().map(|intent| text(intent)).collect::<Vec<_>>()
+    };
+    let sizes: Vec<_> = intents.iter().map(|intent| Some(intent.batch?.size)).collect();
+    let arguments = [
+        system_identifier.into(),
+        each(|intent| Some(intent.id.to_string())).into(),
+        each(|intent| Some(intent.created_at.clone())).into(),
+        each(|intent| intent.caller_xid.clone()).into(),
+        each(|intent| Some(intent.principal.clone())).into(),
+        each(|intent| Some(json(&intent.entry))).into(),
+        each(|intent| Some(intent.batch?.id.to_string())).into(),
+        sizes.into(),
+    ];
+    spi::execute(INSERT, &arguments)
 }
 
 /// Writes the generations' ids of calls in flight.
@@ -204,31 +196,6 @@ pub fn send_again(calls: impl Iterator<Item = (Uuid, i32)>) -> SpiResult<()> {
     if rows.is_empty() { Ok(()) } else { spi::execute(SEND_AGAIN, &[json(&rows).into()]) }
 }
 
-/// How a call ended.
-pub type Ended<'a> = (State, &'a Entry);
-
-/// What a settlement goes by.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// The zone of the day that decides the exchange rate.
-    pub time_zone: String,
-    /// Whether OpenRouter is asked for what a generation of unknown cost did cost.
-    pub look_up: bool,
-    /// Whether it is asked for every generation's cost.
-    pub look_up_all: bool,
-}
-
-/// What the journal says of a settled call.
-pub struct Settled {
-    pub call: Uuid,
-    /// Its ledger row to be, as JSON text.
-    pub entry: String,
-    /// Set where it is not booked before its generation was looked up.
-    pub to_look_up: Option<ToLookUp>,
-    /// The caller's transaction.
-    pub caller_xid: Option<u64>,
-}
-
 /// A generation to be looked up at OpenRouter.
 #[derive(Deserialize)]
 pub struct ToLookUp {
@@ -250,29 +217,6 @@ impl ToLookUp {
     }
 }
 
-/// Writes how calls ended.
-pub fn settle(ended: &[Ended], rules: &Rules) -> SpiResult<Vec<Settled>> {
-    if ended.is_empty() {
-        return Ok(Vec::new());
-    }
-    let arguments = [
-        rows(ended).into(),
-        rules.time_zone.as_str().into(),
-        rules.look_up.into(),
-        (rules.look_up && rules.look_up_all).into(),
-    ];
-    let settled = spi::query(SETTLE, &arguments, |row| {
-        let Some((call, entry)) = id_and_text(&row)? else { return Ok(None) };
-        let to_look_up = match row.get::<bool>(5)? {
-            Some(true) => to_look_up(call, row.get(3)?, row.get(4)?, false),
-            _ => None,
-        };
-        let caller_xid = row.get::<String>(6)?.and_then(|xid| xid.parse().ok());
-        Ok(Some(Settled { call, entry, to_look_up, caller_xid }))
-    })?;
-    Ok(settled.into_iter().flatten().collect())
-}
-
 fn to_look_up(
     call: Uuid,
     generation_id: Option<String>,
@@ -281,28 +225,6 @@ fn to_look_up(
 ) -> Option<ToLookUp> {
     let (generation_id, key_name) = generation_id.zip(key_name)?;
     Some(ToLookUp { call, generation_id, key_name, is_free, age_seconds: 0 })
-}
-
-/// Each call's ledger row as JSON text, without writing: where the journal is locked.
-pub fn ledger_rows(ended: &[Ended], time_zone: &str) -> SpiResult<Vec<(Uuid, String)>> {
-    let ended = spi::read(ENDED, &[rows(ended).into(), time_zone.into()], |row| id_and_text(&row))?;
-    Ok(ended.into_iter().flatten().collect())
-}
-
-fn rows(ended: &[Ended]) -> String {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Uuid,
-        state: State,
-        entry: &'a Entry,
-    }
-    let row = |(state, entry): &Ended<'_>| json(&Row { id: entry.id, state: *state, entry });
-    format!("[{}]", ended.iter().map(row).collect::<Vec<String>>().join(","))
-}
-
-fn id_and_text(row: &spi::Row) -> SpiResult<Option<(Uuid, String)>> {
-    let (id, text) = (row.get::<String>(1)?, row.get::<String>(2)?);
-    Ok(id.and_then(|id| Uuid::parse_str(&id).ok()).zip(text))
 }
 
 /// Marks calls whose callers went before they had read the answer.

@@ -25,6 +25,17 @@ pub enum State {
     Unknown,
 }
 
+impl State {
+    /// As the journal has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Answered => "answered",
+            State::Failed => "failed",
+            State::Unknown => "unknown",
+        }
+    }
+}
+
 /// How a call ended.
 pub struct Settlement {
     pub state: State,
