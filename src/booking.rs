@@ -25,22 +25,36 @@ fn lock_ledger() -> bool {
     true
 }
 
-/// Books answered calls in this transaction, all in one statement. Each comes with its ledger row as the
-/// gateway settled it; None where the gateway has to book it. An answer that was paid for does not wait for
-/// a VACUUM FULL of the ledger: then the gateway books all of them.
+/// Books answered calls in this transaction. Each comes with its ledger row as the gateway settled it; None
+/// where the gateway has to book it. An answer that was paid for does not wait for a VACUUM FULL of the ledger:
+/// then the gateway books all of them.
 pub fn book(calls: Vec<(Uuid, Option<String>)>) -> Result<(), Error> {
     let (settled, later): (Vec<_>, Vec<_>) =
         calls.into_iter().partition(|(_, entry)| entry.is_some());
     let later: Vec<Uuid> = later.into_iter().map(|(call, _)| call).collect();
     // A gateway that is gone by now has them in its journal: the next one books them.
     defer(later)?;
-    let Some(first) = settled.first().map(|(call, _)| *call) else { return Ok(()) };
-    if lock_ledger() || !defer(settled.iter().map(|(call, _)| *call).collect())? {
-        refuse_trigger(Some(first))?;
-        let entries: Vec<String> = settled.into_iter().filter_map(|(_, entry)| entry).collect();
-        ledger::book(&entries)?;
+    if settled.is_empty()
+        || !lock_ledger() && defer(settled.iter().map(|(call, _)| *call).collect())?
+    {
+        return Ok(());
     }
-    Ok(())
+    write(settled)
+}
+
+/// Books as [`book`] does what can be booked at once; leaves the rest in `calls`, for the end.
+pub fn book_meanwhile(calls: &mut Vec<(Uuid, Option<String>)>) -> Result<(), Error> {
+    match ledger::try_lock() {
+        true => write(calls.extract_if(.., |(_, entry)| entry.is_some()).collect()),
+        false => Ok(()),
+    }
+}
+
+/// Behind the ledger's lock.
+fn write(settled: Vec<(Uuid, Option<String>)>) -> Result<(), Error> {
+    refuse_trigger(settled.first().map(|(call, _)| *call))?;
+    let entries: Vec<String> = settled.into_iter().filter_map(|(_, entry)| entry).collect();
+    Ok(ledger::book(&entries)?)
 }
 
 /// Leaves the booking to the gateway. False where it could not be told.

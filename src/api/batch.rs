@@ -24,6 +24,9 @@ use row::{Failed, Row};
 
 const MAX_CONCURRENCY: i32 = 10_000;
 
+/// How many calls are booked in one statement.
+const AT_ONCE: usize = 64;
+
 /// Makes many calls at once, and gives a row for each as it ends. What each argument and column is and which
 /// errors there are stands in the function's comment (`sql/90_grants_comments.sql`).
 #[pg_extern(schema = "hiems", volatile, parallel_unsafe, cost = 100000)]
@@ -103,8 +106,9 @@ struct Batch {
     sent: Option<Sent>,
     /// The innermost transaction that the calls were made in.
     xid: u64,
-    /// What is to be booked: answered calls, and their ledger rows.
-    answered: Vec<(Uuid, Option<String>)>,
+    /// The calls that were answered; and those that are to be booked yet, with their ledger rows.
+    answered: Vec<Uuid>,
+    unbooked: Vec<(Uuid, Option<String>)>,
 }
 
 impl Batch {
@@ -121,6 +125,7 @@ impl Batch {
             sent: None,
             xid: 0,
             answered: Vec::new(),
+            unbooked: Vec::new(),
         };
         for (item, position) in items.into_iter().zip(1..) {
             interrupts::check();
@@ -176,18 +181,22 @@ impl Batch {
         let Some((position, call, ended)) = sent.next()? else { return Ok(None) };
         let row = match self.row(position, call, ended) {
             Err(error) if self.on_error == OnError::Raise => {
-                sent.close(self.answered_calls(), self.xid);
+                sent.close(std::mem::take(&mut self.answered), self.xid);
                 return Err((*error.error).in_request(position));
             }
             Err(failed) => Row::failed(position, &failed),
             Ok(row) => row,
         };
         if sent.left() > 0 {
+            // While the others are on their way.
+            if self.unbooked.len() == AT_ONCE {
+                booking::book_meanwhile(&mut self.unbooked)?;
+            }
             self.sent = Some(sent);
         } else {
             // With the last row, so that whoever wants no more than that has all booked.
             sent.received();
-            booking::book(std::mem::take(&mut self.answered))?;
+            booking::book(std::mem::take(&mut self.unbooked))?;
         }
         Ok(Some(row))
     }
@@ -202,7 +211,8 @@ impl Batch {
                 // The gateway has made it fit; UTF-8 it is by then.
                 let body = String::from_utf8_lossy(&body).into_owned();
                 let row = Row::answered(position, body, entry.as_deref());
-                self.answered.push((call, entry));
+                self.answered.push(call);
+                self.unbooked.push((call, entry));
                 Ok(row)
             }
             Ended::Replied(Reply::Replay { call: first }, _) => {
@@ -223,10 +233,6 @@ impl Batch {
             Ended::Unsent(error) => Err(Failed::for_nothing(error)),
             Ended::Lost(error) => Err(Failed::new(error, None)),
         }
-    }
-
-    fn answered_calls(&self) -> Vec<Uuid> {
-        self.answered.iter().map(|(call, _)| *call).collect()
     }
 
     /// What an error says that PostgreSQL raises in a wait.
@@ -251,7 +257,7 @@ impl Drop for Batch {
         // Where the transaction has failed the end of the connection says enough.
         if let Some(mut sent) = self.sent.take()
             && xact::is_under_way()
-            && sent.close(self.answered_calls(), self.xid)
+            && sent.close(std::mem::take(&mut self.answered), self.xid)
         {
             // The gateway goes by its fate, and may be gone by then.
             xact::force_durable_commit();

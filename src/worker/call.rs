@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::events::{Event, Go, Hold};
 use super::generation_ids::Came;
-use super::server::{Flight, Queue, Rows, Shared};
+use super::server::{Flight, Queue, Rows, Shared, Slot};
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, Submit};
 use crate::ledger::Entry;
@@ -29,16 +29,18 @@ pub type Answer = (Reply, Vec<u8>);
 const CLAIM_POLL: Duration = Duration::from_millis(20);
 
 /// Runs a call, and settles it even if its task panics. `gone` says true once the caller has left, or wants no
-/// more of a stream. `rows`: where a stream's chunks go, each as it comes; the answer's body is empty then.
+/// more of a stream. `rows`: where a stream's chunks go, each as it comes; the answer's body is empty then. `slot`:
+/// is left as soon as OpenRouter has answered.
 pub async fn run(
     shared: Arc<Shared>,
     submit: Submit,
     body: Bytes,
     gone: watch::Receiver<bool>,
     rows: Option<Rows>,
+    slot: Option<Arc<Slot>>,
 ) -> Answer {
     let entry = submit.entry.clone();
-    let task = tokio::spawn(admit(Arc::clone(&shared), submit, body, gone, rows));
+    let task = tokio::spawn(admit(Arc::clone(&shared), submit, body, gone, rows, slot));
     match task.await {
         Ok(answer) => answer,
         Err(_) => {
@@ -55,6 +57,7 @@ async fn admit(
     body: Bytes,
     gone: watch::Receiver<bool>,
     rows: Option<Rows>,
+    slot: Option<Arc<Slot>>,
 ) -> Answer {
     let call = submit.entry.id;
     let mut entry = submit.entry.clone();
@@ -91,6 +94,7 @@ async fn admit(
         deadline,
         gone,
         rows,
+        slot,
     };
     call.run(entry).await
 }
@@ -173,6 +177,7 @@ pub async fn once(
         deadline: Instant::now() + openrouter.request_timeout(),
         gone,
         rows: None,
+        slot: None,
     };
     sending.attempt(&once.entry).await
 }
@@ -191,6 +196,7 @@ struct Sending {
     gone: watch::Receiver<bool>,
     /// Where the chunks of a stream go; None: the answer is not streamed.
     rows: Option<Rows>,
+    slot: Option<Arc<Slot>>,
 }
 
 impl Sending {
@@ -213,6 +219,11 @@ impl Sending {
                 }
             };
             if !self.may_send_again(&settlement).await {
+                if settlement.result.is_ok()
+                    && let Some(slot) = &self.slot
+                {
+                    slot.leave();
+                }
                 return settle(&self.shared, settlement).await;
             }
             entry.attempts += 1;

@@ -2,6 +2,7 @@
 
 mod many;
 mod shared;
+mod slot;
 mod stream;
 mod submit;
 
@@ -21,6 +22,7 @@ use crate::gateway::protocol::{self, HELLO, PREFIX, Reply, Request};
 
 use shared::{Counted, Enqueuing};
 pub use shared::{Flight, OpenCall, Queue, Shared};
+pub use slot::Slot;
 pub use stream::Rows;
 
 /// Listens at `path`. The name appears only once the socket can be connected to.

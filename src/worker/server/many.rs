@@ -9,11 +9,11 @@ use std::vec::IntoIter;
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{Connection, OpenCall, Shared, read};
+use super::{Connection, OpenCall, Shared, Slot, read};
 use crate::gateway::protocol::{self, Item, Many, Reply, Request};
 use crate::worker::call;
 use crate::worker::events::Event;
@@ -48,6 +48,8 @@ struct Batch {
     /// What was not begun yet, and the rest of the bodies.
     pending: IntoIter<Item>,
     bodies: Bytes,
+    /// One for each call that may be under way, and how many those are.
+    slots: Arc<Semaphore>,
     max_concurrency: usize,
     stop_at_failure: bool,
     has_failed: bool,
@@ -71,17 +73,21 @@ struct Ended {
     reply: Reply,
     body: Vec<u8>,
     open: OpenCall,
+    /// Where it failed, no other call begins in its place before it is known whether any may.
+    slot: Arc<Slot>,
     /// How much had been written when its reply had been.
     written: u64,
 }
 
 impl Batch {
     fn new(shared: Arc<Shared>, many: Many, bodies: Bytes, unread_bytes: u64) -> Batch {
+        let max_concurrency = many.max_concurrency.clamp(1, Semaphore::MAX_PERMITS / 2);
         Batch {
             shared,
             pending: many.items.into_iter(),
             bodies,
-            max_concurrency: many.max_concurrency.max(1),
+            slots: Arc::new(Semaphore::new(max_concurrency)),
+            max_concurrency,
             stop_at_failure: many.stop_at_failure,
             has_failed: false,
             is_leaving: false,
@@ -103,8 +109,8 @@ impl Batch {
     async fn run(&mut self, writer: &mut OwnedWriteHalf, mut said: Said<'_>) -> Last {
         let shared = Arc::clone(&self.shared);
         while !self.has_failed {
-            self.begin()?;
-            if self.running.is_empty() {
+            let may_begin = self.may_begin();
+            if self.running.is_empty() && !may_begin {
                 break;
             }
             let ended = tokio::select! {
@@ -114,7 +120,11 @@ impl Batch {
                     self.is_leaving = true;
                     continue;
                 }
-                ended = self.running.join_next() => ended,
+                ended = self.running.join_next(), if !self.running.is_empty() => ended,
+                Ok(slot) = Arc::clone(&self.slots).acquire_owned(), if may_begin => {
+                    self.begin(slot)?;
+                    continue;
+                }
             };
             // A call settles itself even if it panics.
             let Some(Ok(ended)) = ended else { return Err(io::Error::other("a call was lost")) };
@@ -133,33 +143,39 @@ impl Batch {
         said.await
     }
 
-    /// Begins as many calls as may be under way.
-    fn begin(&mut self) -> io::Result<()> {
-        while self.running.len() < self.max_concurrency && !self.is_leaving {
-            let Some(Item { position, submit, length }) = self.pending.next() else { break };
-            if length > self.bodies.len() {
-                return Err(ErrorKind::InvalidData.into());
-            }
-            let body = self.bodies.split_to(length);
-            let (call, principal) = (submit.entry.id, submit.entry.principal.clone());
-            let keeps_answer = submit.keeps_answer || submit.idempotency.is_some();
-            let (shared, gone) = (Arc::clone(&self.shared), self.has_gone.subscribe());
-            let open = OpenCall::new(&shared, call, &principal);
-            self.under_way.insert(call);
-            self.running.spawn(async move {
-                let (reply, body) = call::run(shared, submit, body, gone, None).await;
-                // What is kept anyway, and what has no answer, nobody need wait for any longer: least of all
-                // another call of this batch with the same idempotency key.
-                if keeps_answer || !matches!(reply, Reply::Answered { .. }) {
-                    open.end();
-                }
-                Ended { position, call, principal, reply, body, open, written: 0 }
-            });
+    /// True if another call may begin as soon as there is a slot. As many as have slots may have left theirs,
+    /// and wait to be written.
+    fn may_begin(&self) -> bool {
+        !self.is_leaving && self.pending.len() > 0 && self.running.len() < 2 * self.max_concurrency
+    }
+
+    /// Begins the next call.
+    fn begin(&mut self, slot: OwnedSemaphorePermit) -> io::Result<()> {
+        let Some(Item { position, submit, length }) = self.pending.next() else { return Ok(()) };
+        if length > self.bodies.len() {
+            return Err(ErrorKind::InvalidData.into());
         }
+        let body = self.bodies.split_to(length);
+        let (call, principal) = (submit.entry.id, submit.entry.principal.clone());
+        let keeps_answer = submit.keeps_answer || submit.idempotency.is_some();
+        let (shared, gone) = (Arc::clone(&self.shared), self.has_gone.subscribe());
+        let open = OpenCall::new(&shared, call, &principal);
+        let slot = Arc::new(Slot::of(slot));
+        self.under_way.insert(call);
+        self.running.spawn(async move {
+            let leaves = Some(Arc::clone(&slot));
+            let (reply, body) = call::run(shared, submit, body, gone, None, leaves).await;
+            // What is kept anyway, and what has no answer, nobody need wait for any longer: least of all
+            // another call of this batch with the same idempotency key.
+            if keeps_answer || !matches!(reply, Reply::Answered { .. }) {
+                open.end();
+            }
+            Ended { position, call, principal, reply, body, open, slot, written: 0 }
+        });
         Ok(())
     }
 
-    /// Writes a reply; the next call begins after it, so that a slow reader fills no memory. What the caller
+    /// Writes a reply; no call begins meanwhile, so that a slow reader fills no memory. What the caller
     /// says meanwhile.
     async fn reply(
         &mut self,
@@ -181,6 +197,9 @@ impl Batch {
         }
         if !is_answered {
             ended.body = Vec::new();
+        }
+        if !self.has_failed {
+            ended.slot.leave();
         }
         self.written += frame.len() as u64;
         ended.written = self.written;

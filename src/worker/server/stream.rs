@@ -34,7 +34,8 @@ pub async fn serve(connection: &mut Connection, submit: Submit, body: Vec<u8>) -
     let (has_gone, caller) = watch::channel(false);
     let (frames, mut replies) = unbounded_channel();
     let rows = Some(Rows(frames.clone()));
-    let running = call::run(Arc::clone(&connection.shared), submit, body.into(), caller, rows);
+    let shared = Arc::clone(&connection.shared);
+    let running = call::run(shared, submit, body.into(), caller, rows, None);
     tokio::spawn(async move {
         let answer = running.await;
         // It is settled: whoever has left, has left word of it.

@@ -28,7 +28,7 @@ async fn make(connection: &mut Connection, submit: Submit, body: Vec<u8>) -> io:
     let principal = submit.entry.principal.clone();
     let (has_gone, caller) = watch::channel(false);
     let shared = Arc::clone(&connection.shared);
-    let mut call = std::pin::pin!(call::run(shared, submit, body.into(), caller, None));
+    let mut call = std::pin::pin!(call::run(shared, submit, body.into(), caller, None, None));
     let (reply, body) = tokio::select! {
         answer = &mut call => answer,
         left = gone(&mut connection.reader) => {
