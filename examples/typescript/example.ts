@@ -1,7 +1,7 @@
 // What a browser says to hiems, by supabase-js: a call, a slow call by the queue, costs, and news of both.
 // Types are in hiems.d.ts; docs/supabase.md says what has to be set up.
 import { createClient, type SupabaseClient } from '@supabase/supabase-js'
-import type { Database, Json } from './hiems.d.ts'
+import type { Database } from './hiems.d.ts'
 
 export type Hiems = SupabaseClient<Database, 'hiems'>
 
@@ -74,14 +74,57 @@ export async function enqueue(hiems: Hiems, messages: Message[], key: string): P
   return data!
 }
 
-/** The answer of an enqueued call. Each look takes milliseconds: nothing is held in between. */
+/** The answer of an enqueued call, once it is there. A look takes milliseconds: nothing is held in between. */
+async function look(hiems: Hiems, id: string): Promise<ChatCompletion | undefined> {
+  const { data, error, status } = await hiems.rpc('await_prompt', { id, timeout: '0 s' })
+  if (!error) return data as unknown as ChatCompletion
+  // PT408: it is on its way.
+  if (status !== 408) throw failed(status, error)
+}
+
+/** The answer of an enqueued call, without Realtime: it looks again and again. */
 export async function collect(hiems: Hiems, id: string, pauseMs = 1_000): Promise<ChatCompletion> {
   for (;;) {
-    const { data, error, status } = await hiems.rpc('await_prompt', { id, timeout: '0 s' })
-    if (!error) return data as unknown as ChatCompletion
-    // PT408: it is on its way.
-    if (status !== 408) throw failed(status, error)
+    const answer = await look(hiems, id)
+    if (answer) return answer
     await new Promise((resume) => setTimeout(resume, pauseMs))
+  }
+}
+
+/**
+ * The same with Realtime: enqueues a call, and has its answer as soon as the broadcast says that it is booked. An
+ * event is a hint, which a lost connection loses, and a call that was never sent has none: so it looks by itself
+ * too, now and then. With the same key it can be asked again, from another page as well.
+ */
+export async function askSlowly(
+  hiems: Hiems,
+  userId: string,
+  messages: Message[],
+  key: string,
+  pauseMs = 15_000,
+): Promise<ChatCompletion> {
+  let id: string
+  let wake = () => {}
+  const stop = await onBooked(hiems, userId, (event) => event.id === id && wake())
+  try {
+    id = await enqueue(hiems, messages, key)
+    for (;;) {
+      // Made before the look, so that no event is missed in between.
+      let timer: ReturnType<typeof setTimeout>
+      const woken = new Promise<void>((resume) => {
+        wake = resume
+        timer = setTimeout(resume, pauseMs)
+      })
+      try {
+        const answer = await look(hiems, id)
+        if (answer) return answer
+        await woken
+      } finally {
+        clearTimeout(timer!)
+      }
+    }
+  } finally {
+    stop()
   }
 }
 
@@ -96,11 +139,33 @@ export async function spentByDay(hiems: Hiems): Promise<{ day: string; cost_usd:
   return data
 }
 
-/** Tells of each booked call of this user, by private broadcast: ids and figures, no prompts. */
-export function onBooked(hiems: Hiems, userId: string, tell: (event: Json) => void): () => void {
-  const channel = hiems
-    .channel(`hiems:user:${userId}`, { config: { private: true } })
-    .on('broadcast', { event: 'usage' }, ({ payload }) => tell(payload))
-    .subscribe()
-  return () => void hiems.removeChannel(channel)
+/** What is broadcast of a booked call: figures of its row, no prompts. */
+export interface Booked {
+  id: string
+  created_at: string
+  booked_at: string
+  model: string | null
+  user_id: string | null
+  use_case: string | null
+  total_tokens: number | null
+  cost_usd: number | null
+  outcome: string
+  calls: number
+  adjusts: string | null
+}
+
+/** Tells of each booked call of this user, by private broadcast, until what it gives is called. */
+export async function onBooked(hiems: Hiems, userId: string, tell: (event: Booked) => void): Promise<() => void> {
+  await hiems.realtime.setAuth()
+  return await new Promise((joined, refused) => {
+    const channel = hiems
+      .channel(`hiems:user:${userId}`, { config: { private: true } })
+      .on('broadcast', { event: 'usage' }, ({ payload }) => tell(payload as Booked))
+      .subscribe((status, error) => {
+        if (status === 'SUBSCRIBED') return joined(() => void hiems.removeChannel(channel))
+        if (status === 'CLOSED') return
+        void hiems.removeChannel(channel)
+        refused(error ?? new Error(status))
+      })
+  })
 }

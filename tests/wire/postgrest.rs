@@ -10,7 +10,7 @@ mod documents;
 #[path = "postgrest/errors.rs"]
 mod errors;
 #[path = "postgrest/examples.rs"]
-mod examples;
+pub mod examples;
 #[path = "postgrest/isolation.rs"]
 mod isolation;
 #[path = "postgrest/levels.rs"]
@@ -20,7 +20,7 @@ mod migration;
 #[path = "postgrest/queue.rs"]
 mod queue;
 #[path = "postgrest/server.rs"]
-mod server;
+pub mod server;
 #[path = "postgrest/sight.rs"]
 mod sight;
 #[path = "postgrest/site.rs"]
@@ -28,4 +28,4 @@ mod site;
 #[path = "postgrest/slow.rs"]
 mod slow;
 #[path = "postgrest/token.rs"]
-mod token;
+pub mod token;

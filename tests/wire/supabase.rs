@@ -5,6 +5,8 @@
 mod attacks;
 #[path = "supabase/broadcast.rs"]
 mod broadcast;
+#[path = "supabase/browser.rs"]
+mod browser;
 #[path = "supabase/changes.rs"]
 mod changes;
 #[path = "supabase/check.rs"]
@@ -15,6 +17,8 @@ mod enable;
 mod join;
 #[path = "supabase/linter.rs"]
 mod linter;
+#[path = "supabase/path.rs"]
+mod path;
 #[path = "supabase/project.rs"]
 mod project;
 #[path = "supabase/random.rs"]

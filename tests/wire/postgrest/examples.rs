@@ -40,7 +40,7 @@ declare const Deno: {
 ";
 
 /// A folder among what npm has installed, removed at the end.
-struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
     fn with(name: &str, files: &[(&str, &str)]) -> Folder {
@@ -75,6 +75,20 @@ impl Drop for Folder {
     }
 }
 
+/// The example in JavaScript, checked: the path of its module, while the folder is there.
+pub fn compiled_example(name: &str) -> (Folder, String) {
+    let files = [
+        ("hiems.d.ts", TYPES),
+        ("example.ts", EXAMPLE),
+        ("tsconfig.json", OPTIONS),
+        ("wrong.ts", WRONG),
+        ("package.json", r#"{"type": "module"}"#),
+    ];
+    let folder = Folder::with(name, &files);
+    let module = folder.compiled("example.js");
+    (folder, module)
+}
+
 #[test]
 fn the_types_are_those_of_the_catalog() {
     let made = Database::without_key().text(include_str!("../../../scripts/types.sql"), &[]);
@@ -83,15 +97,7 @@ fn the_types_are_those_of_the_catalog() {
 
 #[test]
 fn the_typescript_example_is_typed_and_runs() {
-    let files = [
-        ("hiems.d.ts", TYPES),
-        ("example.ts", EXAMPLE),
-        ("tsconfig.json", OPTIONS),
-        ("wrong.ts", WRONG),
-        ("package.json", r#"{"type": "module"}"#),
-    ];
-    let folder = Folder::with("example", &files);
-    let module = folder.compiled("example.js");
+    let (_folder, module) = compiled_example("example");
     let site = Site::new();
     let script = include_str!("../../node/example.mjs");
     let ada = site.user("ada");
