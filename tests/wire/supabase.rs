@@ -20,7 +20,7 @@ mod linter;
 #[path = "supabase/path.rs"]
 mod path;
 #[path = "supabase/project.rs"]
-mod project;
+pub mod project;
 #[path = "supabase/random.rs"]
 mod random;
 #[path = "supabase/realtime.rs"]

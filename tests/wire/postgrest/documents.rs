@@ -10,18 +10,10 @@ use super::server::{Answer, Server};
 use super::site::prompt;
 use super::token::{claims, token};
 use crate::readme::{blocks, statements};
+use crate::supabase::project::{REALTIME, ROLES};
 
-/// As the other tests' sites, but with the names that they have in Supabase: they are a server's, so this
-/// is one of its own.
-const ROLES: &str = "
-    CREATE ROLE anon NOLOGIN NOINHERIT;
-    CREATE ROLE authenticated NOLOGIN NOINHERIT;
-    CREATE ROLE service_role NOLOGIN NOINHERIT BYPASSRLS;
-    CREATE ROLE authenticator LOGIN NOINHERIT;
-    GRANT anon, authenticated, service_role TO authenticator;
-    ALTER ROLE anon SET statement_timeout = '3s';
-    ALTER ROLE authenticated SET statement_timeout = '300ms';
-    ALTER ROLE authenticator SET statement_timeout = '8s';";
+const PAGE: &str = include_str!("../../../docs/supabase.md");
+const EXAMPLE: &str = include_str!("../../../examples/typescript/example.ts");
 
 fn run(client: &mut Client, page: &str) -> usize {
     let blocks = blocks(page);
@@ -53,12 +45,19 @@ fn the_page_works_from_top_to_bottom() {
     const ADA: &str = "00000000-0000-4000-8000-00000000000a";
     const BEA: &str = "00000000-0000-4000-8000-00000000000b";
     const READER: &str = "5b6c1a52-0b0e-4d0c-9d5c-0c5f0f3a1e11";
-    let cluster = Cluster::start(&[]);
+    // Roles with Supabase's own names are a server's: so this is one of its own.
+    let cluster = Cluster::start(&["wal_level = logical"]);
     let database = Database::on(&cluster, Config::default());
     let mut admin = database.admin();
     admin.batch_execute(ROLES).expect("Supabase's roles");
+    admin.batch_execute(REALTIME).expect("Supabase's objects");
+    let short = "ALTER ROLE authenticated SET statement_timeout = '300ms'";
+    admin.batch_execute(short).expect("a timeout");
     admin.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
-    assert_eq!(run(&mut admin, include_str!("../../../docs/supabase.md")), 5);
+    assert_eq!(run(&mut admin, PAGE), 7);
+    for step in admin.query("SELECT status FROM hiems.enable_supabase()", &[]).expect("steps") {
+        assert_ne!(step.get::<_, &str>(0), "skipped");
+    }
     let port = database.config("authenticator").get_ports()[0];
     let uri = format!("postgresql://authenticator@127.0.0.1:{port}/{}", database.name);
     let server = Server::start(&[
@@ -105,4 +104,18 @@ fn the_page_works_from_top_to_bottom() {
     let other = json!({"owner": BEA, "body": "long"});
     let written = project.say("POST", "/documents", BEA, "public", &other);
     assert_eq!(written.status, 201, "{written:?}");
+}
+
+/// What the page shows of the example is the example, which another test runs.
+#[test]
+fn its_typescript_is_the_examples() {
+    let shown: Vec<&str> = PAGE
+        .split("```typescript\n")
+        .skip(1)
+        .map(|rest| rest.split_once("```").expect("the block's end").0)
+        .collect();
+    assert_eq!(shown.len(), 4);
+    for block in shown {
+        assert!(EXAMPLE.contains(block), "not of example.ts:\n{block}");
+    }
 }

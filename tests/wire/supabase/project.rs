@@ -9,7 +9,7 @@ use postgres::{Client, Error, Transaction};
 use serde_json::{Value, json};
 
 /// https://github.com/supabase/postgres, migrations/db/init-scripts and migrations.
-const ROLES: &str = "
+pub const ROLES: &str = "
     CREATE ROLE supabase_admin SUPERUSER LOGIN;
     CREATE ROLE project_owner LOGIN CREATEDB CREATEROLE REPLICATION BYPASSRLS;
     CREATE ROLE anon NOLOGIN NOINHERIT;
@@ -24,7 +24,7 @@ const ROLES: &str = "
     ALTER ROLE authenticator SET lock_timeout = '8s'";
 
 /// https://github.com/supabase/realtime, lib/realtime/tenants/repo/migrations.
-const REALTIME: &str = "
+pub const REALTIME: &str = "
     CREATE SCHEMA auth;
     GRANT USAGE ON SCHEMA auth TO anon, authenticated, service_role;
     CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql STABLE AS $$
