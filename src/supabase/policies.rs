@@ -130,9 +130,14 @@ fn make(names: &[String], quoted: &[String]) -> SpiResult<()> {
     spi::execute(SWITCH_ON, &[])
 }
 
+/// Those that are there: no notice of the others.
 fn forget() -> SpiResult<()> {
+    const IS_THERE: &str =
+        "SELECT FROM pg_policy WHERE polrelid = to_regclass('realtime.messages') AND polname = $1";
     for name in ALL {
-        spi::run_utility(&format!("DROP POLICY IF EXISTS {name} ON realtime.messages"))?;
+        if is_there(IS_THERE, &[name.into()])? {
+            spi::run_utility(&format!("DROP POLICY {name} ON realtime.messages"))?;
+        }
     }
     Ok(())
 }
