@@ -4,9 +4,10 @@ import { createClient } from '@supabase/supabase-js'
 import WebSocket from 'ws'
 
 const { url, key, more } = JSON.parse(process.argv[2])
+const options = { realtime: { transport: WebSocket, timeout: 60_000 } }
 const told = []
 for (const { token, topic, private: isPrivate } of more) {
-  const supabase = createClient(url, key, { accessToken: async () => token, realtime: { transport: WebSocket } })
+  const supabase = createClient(url, key, { ...options, accessToken: async () => token })
   await supabase.realtime.setAuth()
   const channel = supabase.channel(topic, { config: { private: isPrivate } })
   told.push(

@@ -5,8 +5,12 @@ import { createClient } from '@supabase/supabase-js'
 import WebSocket from 'ws'
 
 const { url, key, more } = JSON.parse(process.argv[2])
+const options = { realtime: { transport: WebSocket, timeout: 60_000 } }
 // Who is not told fails, and does not wait for ever.
-setTimeout(() => process.exit(1), 60_000)
+setTimeout(() => {
+  console.error('it was not told within a minute')
+  process.exit(1)
+}, 60_000)
 const subscribe = (channel) =>
   new Promise((resolve, reject) => {
     channel.subscribe((status, error) => (status === 'SUBSCRIBED' ? resolve() : reject(error ?? new Error(status))))
@@ -30,7 +34,7 @@ class Told {
 }
 
 async function signIn(token, topic) {
-  const supabase = createClient(url, key, { accessToken: async () => token, realtime: { transport: WebSocket } })
+  const supabase = createClient(url, key, { ...options, accessToken: async () => token })
   await supabase.realtime.setAuth()
   const [events, changes, systems] = [new Told(), new Told(), new Told()]
   await subscribe(

@@ -8,8 +8,11 @@ const { url, key, more } = JSON.parse(process.argv[2])
 const [first, next] = more.reader
 let token = first
 // Who is not told fails, and does not wait for ever.
-setTimeout(() => process.exit(1), 60_000)
-const options = { realtime: { transport: WebSocket } }
+setTimeout(() => {
+  console.error('it was not told within a minute')
+  process.exit(1)
+}, 60_000)
+const options = { realtime: { transport: WebSocket, timeout: 60_000 } }
 const reader = createClient(url, key, { ...options, accessToken: async () => token })
 const admin = createClient(url, key, { ...options, accessToken: async () => more.admin })
 

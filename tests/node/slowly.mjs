@@ -6,8 +6,12 @@ import WebSocket from 'ws'
 const { url, key, more } = JSON.parse(process.argv[2])
 const { connect, askSlowly, onBooked, CallFailed } = await import(more.module)
 // Who is not told fails, and does not wait for ever.
-setTimeout(() => process.exit(1), 60_000)
-const hiems = connect(url, key, { accessToken: async () => more.token, realtime: { transport: WebSocket } })
+setTimeout(() => {
+  console.error('it was not told within a minute')
+  process.exit(1)
+}, 60_000)
+const realtime = { transport: WebSocket, timeout: 60_000 }
+const hiems = connect(url, key, { accessToken: async () => more.token, realtime })
 const ask = (key) => askSlowly(hiems, 'ada', [{ role: 'user', content: 'hello' }], key, 600_000)
 
 if (more.fails) {
