@@ -196,11 +196,8 @@ impl Compared {
             None => {
                 self.unknown += 1;
                 if !(leaves_open || in_outage) {
-                    let outcome = &row.outcome;
-                    self.differs(
-                        Kind::Unknown,
-                        format!("{label}: {outcome}, cost not known, nothing generated"),
-                    );
+                    let text = describe_ungenerated(row, made, outages);
+                    self.differs(Kind::Unknown, format!("{label}: {text}"));
                 }
             }
         }
@@ -227,6 +224,17 @@ impl Compared {
             self.differs(Kind::Outcome, format!("{label}: {outcome}, its caller saw {expected:?}"));
         }
     }
+}
+
+/// What there is to know of a call that generated nothing, and whose cost is not known.
+fn describe_ungenerated(row: &Row, made: Option<&Made>, outages: &[Outage]) -> String {
+    let made =
+        made.map_or("no call".to_owned(), |made| format!("{:?}, {}", made.form, made.upstream));
+    let before = outage::early(outages, row.created_at);
+    let before = before.map_or_else(String::new, |by| format!(", made {by:?} before an outage"));
+    let (outcome, error) = (&row.outcome, row.error_code.as_deref().unwrap_or("no error"));
+    let id = row.generation_id.as_deref().unwrap_or("no id");
+    format!("{outcome} ({made}), {error}, {id}, cost not known, nothing generated{before}")
 }
 
 /// What there is to know of a generation whose cost is not known.

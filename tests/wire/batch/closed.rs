@@ -142,3 +142,45 @@ fn thousands_that_were_given_are_booked() {
         database.count("hiems.ai_usage_logs WHERE outcome = 'committed'") == 9000
     });
 }
+
+/// A cursor over a hundred quick calls, which have been fetched, and two slow ones.
+fn hundred_fetched(client: &mut postgres::Client) {
+    let cursor = streaming(&quick_and_slow(100, 2), ", 10");
+    client
+        .batch_execute(&format!("BEGIN; DECLARE c NO SCROLL CURSOR FOR {cursor}"))
+        .expect("BEGIN");
+    assert_eq!(client.query("FETCH 100 FROM c", &[]).expect("rows").len(), 100);
+}
+
+fn booked_so_far(client: &mut postgres::Client) -> i64 {
+    client.query_one("SELECT count(*) FROM hiems.ai_usage_logs", &[]).expect("a count").get(0)
+}
+
+#[test]
+fn rows_are_booked_while_others_are_on_their_way() {
+    let fetched = [("CLOSE c; COMMIT", "committed"), ("CLOSE c; ROLLBACK", "rolled_back")];
+    for (end, outcome) in fetched {
+        let database = Database::new();
+        let mut client = database.admin();
+        hundred_fetched(&mut client);
+        assert_eq!(booked_so_far(&mut client), 64, "the others are booked with the last one");
+        client.batch_execute(end).expect(end);
+        assert_eq!(booked(&database), outcomes(&[("cancelled", 2), (outcome, 100)]));
+    }
+}
+
+#[test]
+fn a_lock_on_the_ledger_keeps_no_row_from_being_given() {
+    let database = Database::new();
+    let mut client = database.admin();
+    // The gateway has to be told of nothing: the lock is gone before the last one.
+    let mut locker = database.admin();
+    locker.batch_execute("BEGIN; LOCK TABLE hiems.ai_usage_logs").expect("a lock");
+    hundred_fetched(&mut client);
+    locker.batch_execute("ROLLBACK").expect("no lock");
+    assert_eq!(booked_so_far(&mut client), 0);
+    assert_eq!(client.query("FETCH ALL FROM c", &[]).expect("rows").len(), 2);
+    assert_eq!(booked_so_far(&mut client), 102);
+    client.batch_execute("COMMIT").expect("COMMIT");
+    assert_eq!(booked(&database), outcomes(&[("committed", 102)]));
+}
