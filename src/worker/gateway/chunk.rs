@@ -1,11 +1,11 @@
-//! How many calls are booked in one transaction: as many as take a few milliseconds on this machine, since
+//! How many calls are booked in one transaction: as many as take some milliseconds on this machine, since
 //! callers wait meanwhile.
 
 use std::time::Duration;
 
 const FEWEST: usize = 10;
 const MOST: usize = 250;
-const LONG: Duration = Duration::from_millis(6);
+const LONG: Duration = Duration::from_millis(12);
 
 pub struct Chunk(usize);
 
