@@ -117,7 +117,9 @@ fn a_slow_reader_bounds_what_is_sent_and_can_close() {
         database.fake.requests().len() == before
     });
     let sent = database.fake.requests().len();
-    assert!(sent < 40, "{sent} were sent");
+    // As many as are allowed are in flight; as many have ended, and wait to be written; a few were read, or lie in
+    // the socket.
+    assert!((20..50).contains(&sent), "{sent} were sent");
     client.batch_execute("CLOSE c; COMMIT").expect("CLOSE");
     let all = booked(&database);
     assert_eq!(all["committed"], 1);
