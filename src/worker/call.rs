@@ -25,6 +25,9 @@ use crate::vault::blot;
 /// A reply and its body.
 pub type Answer = (Reply, Vec<u8>);
 
+/// The part of the time for all attempts that there must be for another one: a quarter.
+const LEAST_PART: u32 = 4;
+
 /// How often it is looked whether a transaction that claims the same idempotency key is over.
 const CLAIM_POLL: Duration = Duration::from_millis(20);
 
@@ -228,8 +231,14 @@ impl Sending {
             }
             entry.attempts += 1;
             let attempts = entry.attempts;
-            if self.shared.outbox.ask(|done| Event::Again { call, attempts, done }).await.is_none()
-            {
+            let is_journalled = self
+                .shared
+                .outbox
+                .ask(|done| Event::Again { call, attempts, done })
+                .await
+                .is_some();
+            // The journal may have taken its time.
+            if !(is_journalled && self.is_time_for_another(self.time_left())) {
                 return settle(&self.shared, settlement).await;
             }
             earlier = Some(settlement);
@@ -291,7 +300,8 @@ impl Sending {
         let Some(again) = settlement.again else { return false };
         let attempts = u32::try_from(settlement.entry.attempts).unwrap_or(u32::MAX);
         let wait = again.wait(attempts, fastrand::f64());
-        if attempts >= self.openrouter.max_attempts() || wait >= self.time_left() {
+        let time_left = self.time_left().saturating_sub(wait);
+        if attempts >= self.openrouter.max_attempts() || !self.is_time_for_another(time_left) {
             return false;
         }
         tokio::select! {
@@ -299,6 +309,11 @@ impl Sending {
             _ = self.gone.wait_for(|gone| *gone) => false,
             () = self.shared.leaving() => false,
         }
+    }
+
+    /// An attempt that would be cut off is not made: it may be billed all the same.
+    fn is_time_for_another(&self, time_left: Duration) -> bool {
+        time_left >= self.openrouter.request_timeout() / LEAST_PART
     }
 
     fn time_left(&self) -> Duration {

@@ -128,6 +128,20 @@ fn a_wait_beyond_the_callers_time_is_no_wait() {
     assert_eq!(only_row(&database)["attempts"], json!(1));
 }
 
+// An attempt that is cut off is billed, and its answer lost.
+#[test]
+fn an_attempt_without_time_is_not_made() {
+    let database = Database::with("hiems.request_timeout", "5100ms");
+    let wishes =
+        [("fake_429_times", "1"), ("fake_retry_after", "4"), ("fake_header_delay_ms", "1200")];
+    let refusal = call(&mut database.admin(), &directives(&wishes)).refusal();
+    assert_eq!(refusal.sqlstate, "PT429");
+    assert_eq!(database.fake.requests().len(), 1);
+    assert_eq!(database.fake.bill().len(), 0);
+    let row = only_row(&database);
+    assert_eq!((&row["cost_source"], &row["attempts"]), (&json!("not_billed"), &json!(1)));
+}
+
 #[test]
 fn what_may_have_been_billed_is_never_sent_again() {
     let database = Database::new();
