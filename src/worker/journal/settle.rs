@@ -52,7 +52,7 @@ pub fn settle(ended: &[Ended], rules: &Rules) -> SpiResult<Vec<Settled>> {
         ids(&calls).into(),
         each(|(state, _)| Some(state.name().to_owned())).into(),
         each(|(_, entry)| entry.generation_id.clone()).into(),
-        entries.clone().into(),
+        entries.iter().map(String::as_str).collect::<Vec<_>>().into(),
         look_ups.into(),
     ];
     let mut found: Vec<Option<Settled>> = ended.iter().map(|_| None).collect();

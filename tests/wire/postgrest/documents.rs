@@ -58,13 +58,7 @@ fn the_page_works_from_top_to_bottom() {
     for step in admin.query("SELECT status FROM hiems.enable_supabase()", &[]).expect("steps") {
         assert_ne!(step.get::<_, &str>(0), "skipped");
     }
-    let port = database.config("authenticator").get_ports()[0];
-    let uri = format!("postgresql://authenticator@127.0.0.1:{port}/{}", database.name);
-    let server = Server::start(&[
-        ("PGRST_DB_URI", uri.as_str()),
-        ("PGRST_DB_SCHEMAS", "public,hiems"),
-        ("PGRST_DB_ANON_ROLE", "anon"),
-    ]);
+    let server = Server::over(&database, "authenticator", "anon", &[]);
     let project = Project(&server);
 
     // A call is its user's, and a function of one's own has the longer timeout.

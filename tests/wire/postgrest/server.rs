@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hiems_tests::{node_folder, wait_until};
+use hiems_tests::{Database, node_folder, wait_until};
 use serde_json::Value;
 
 use super::token::SECRET;
@@ -32,8 +32,26 @@ impl Answer {
 }
 
 impl Server {
+    /// Over this database, with schema hiems exposed beside public: logs in as `authenticator`, and is `anon` without
+    /// a token. `environment`: more, such as `("PGRST_DB_POOL", "3")`.
+    pub fn over(
+        database: &Database,
+        authenticator: &str,
+        anon: &str,
+        environment: &[(&str, &str)],
+    ) -> Server {
+        let port = database.config(authenticator).get_ports()[0];
+        let uri = format!("postgresql://{authenticator}@127.0.0.1:{port}/{}", database.name);
+        let own = [
+            ("PGRST_DB_URI", uri.as_str()),
+            ("PGRST_DB_SCHEMAS", "public,hiems"),
+            ("PGRST_DB_ANON_ROLE", anon),
+        ];
+        Server::start(&[&own, environment].concat())
+    }
+
     /// With these variables in its environment, beside those that all have.
-    pub fn start(environment: &[(&str, &str)]) -> Server {
+    fn start(environment: &[(&str, &str)]) -> Server {
         // Whoever else is given the port in between has it: then the next one is taken.
         for _ in 0..20 {
             if let Some(server) = Server::try_start(environment) {

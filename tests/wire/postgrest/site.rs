@@ -67,18 +67,9 @@ impl Site {
     }
 
     fn start(database: &Database, roles: &Roles, environment: &[(&str, &str)]) -> Server {
-        let config = database.config(&roles.authenticator);
-        let port = config.get_ports().first().copied().unwrap_or(5432);
-        let uri =
-            format!("postgresql://{}@127.0.0.1:{port}/{}", roles.authenticator, database.name);
-        let mut all = vec![
-            ("PGRST_DB_URI", uri.as_str()),
-            ("PGRST_DB_SCHEMAS", "public,hiems"),
-            ("PGRST_DB_ANON_ROLE", roles.anon.as_str()),
-            ("PGRST_DB_POOL", "10"),
-        ];
-        all.extend(environment);
-        Server::start(&all)
+        let pool = [("PGRST_DB_POOL", "10")];
+        let all = [&pool, environment].concat();
+        Server::over(database, &roles.authenticator, &roles.anon, &all)
     }
 
     /// A user's token.

@@ -23,12 +23,7 @@ impl Browser {
     pub fn new(project: Project) -> Browser {
         let database = &project.database;
         let port = database.config("authenticator").get_ports()[0];
-        let uri = format!("postgresql://authenticator@127.0.0.1:{port}/{}", database.name);
-        let server = Server::start(&[
-            ("PGRST_DB_URI", uri.as_str()),
-            ("PGRST_DB_SCHEMAS", "public,hiems"),
-            ("PGRST_DB_ANON_ROLE", "anon"),
-        ]);
+        let server = Server::over(database, "authenticator", "anon", &[]);
         let mut realtime = start_node(
             include_str!("../../node/realtime.mjs"),
             &json!({
