@@ -69,7 +69,7 @@ fn answer(row: &Row) -> Answer {
     }
 }
 
-/// The rows in their order; `more` are further arguments, such as `, on_error => 'raise'`.
+/// The rows as they came; `more` are further arguments, such as `, on_error => 'raise'`.
 fn submit(
     client: &mut impl GenericClient,
     requests: &[Value],
