@@ -151,7 +151,7 @@ COMMENT ON POLICY own_rows_and_readers ON hiems_private.calls IS 'Each principal
 COMMENT ON POLICY own_rows_and_readers ON hiems.ai_usage_logs IS 'Each principal sees its own rows, whoever has the level reader sees all.';
 COMMENT ON TRIGGER no_truncate ON hiems_private.calls IS 'Refuses TRUNCATE by anybody but superusers (42501).';
 COMMENT ON TRIGGER stamp ON hiems.ai_usage_logs IS 'Sets booked_xid, and booked_at where it is not set.';
-COMMENT ON TRIGGER append_only ON hiems.ai_usage_logs IS 'Refuses UPDATE, DELETE and TRUNCATE (42501).';
+COMMENT ON TRIGGER append_only ON hiems.ai_usage_logs IS 'Refuses UPDATE, DELETE and TRUNCATE (42501), but for what goes by hiems.ledger_retention.';
 COMMENT ON TRIGGER written_by_hiems ON hiems.ai_usage_logs IS 'Refuses INSERT by anybody but hiems and superusers (42501).';
 COMMENT ON TRIGGER notify ON hiems.ai_usage_logs IS 'Tells channel hiems_usage of new rows, where hiems.notify is commit.';
 
@@ -259,7 +259,7 @@ COMMENT ON COLUMN hiems.calls.batch_failed IS 'How many of those failed, or are 
 COMMENT ON COLUMN hiems.calls.batch_cost_usd IS 'What those that have ended cost, US dollars, as far as it is known; NULL: none is known.';
 
 COMMENT ON FUNCTION hiems_private.stamp_ledger_row() IS 'Sets what every ledger row has of its own booking.';
-COMMENT ON FUNCTION hiems_private.refuse_ledger_change() IS 'Raises 42501: the ledger is append-only.';
+COMMENT ON FUNCTION hiems_private.refuse_ledger_change() IS 'Raises 42501: the ledger is append-only. Lets hiems''s own deletion of old rows through (hiems.ledger_retention).';
 COMMENT ON FUNCTION hiems_private.refuse_journal_truncate() IS 'Raises 42501: only superusers may empty the journal.';
 COMMENT ON FUNCTION hiems_private.refuse_ledger_row() IS 'Raises 42501: only hiems writes to the ledger.';
 COMMENT ON FUNCTION hiems_private.notify_usage() IS 'Sends {"v":1,"count":n,"ids":[up to 100]} on channel hiems_usage, but where the queue is nearly full.';

@@ -120,3 +120,5 @@ COMMENT ON FUNCTION hiems.disable_supabase() IS
 'Takes back what hiems.enable_supabase() gave: the policies on realtime.messages (and with them the broadcast), the ledger''s place in supabase_realtime, and the levels of authenticated and service_role. Columns and errors: as there. Idempotent.';
 COMMENT ON FUNCTION hiems.check_supabase() IS
 'What is wrong with hiems in a project of Supabase''s: a row per check that is well, and one per thing that is not, with its name, status (ok, warn, fail), what was found, and what mends it (hint; NULL: nothing to do). Checks: roles, levels, tokens, privileges, api, postgres_changes, policies, broadcast. Reads only; where Supabase is not there, it says what is missing. Errors: 42501 no level admin.';
+COMMENT ON FUNCTION hiems_private.deletes_old_rows() IS
+'True while this process, the gateway, deletes ledger rows that are older than hiems.ledger_retention; else false. For the trigger append_only.';

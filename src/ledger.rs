@@ -1,5 +1,9 @@
 //! The ledger's rows. The only writer of `hiems.ai_usage_logs`.
 
+mod retention;
+
+pub use retention::{delete_old, deletes_old_rows};
+
 use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;

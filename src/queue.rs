@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::ledger::Entry;
 use crate::openrouter::failure::Failure;
-use crate::pg::{lock, spi};
+use crate::pg::{lock, memory, spi};
 use crate::rows::{ids, json};
 
 pub use origin::origin;
@@ -115,10 +115,12 @@ pub fn try_lock_for_reading() -> bool {
 /// Enqueues calls in the caller's own transaction: they are made once it is committed.
 pub fn enqueue(jobs: Vec<NewJob>) -> SpiResult<()> {
     let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
-    let text = json(&jobs);
-    spi::execute(ENQUEUE, &[text.into(), origin().into()])?;
-    let bodies: Vec<String> = jobs.into_iter().map(|job| job.body).collect();
-    spi::execute(KEEP_REQUESTS, &[ids.into(), bodies.into()])
+    // A statement may enqueue very many, some thousands at a time.
+    memory::given_back(|| {
+        spi::execute(ENQUEUE, &[json(&jobs).into(), origin().into()])?;
+        let bodies: Vec<String> = jobs.into_iter().map(|job| job.body).collect();
+        spi::execute(KEEP_REQUESTS, &[ids.into(), bodies.into()])
+    })
 }
 
 /// Takes a call out, in the caller's own transaction; `principal`: whose it has to be, None: anybody's.

@@ -12,7 +12,10 @@ use pgrx::prelude::*;
 
 use crate::pg::{session, time_zone};
 
+mod caller;
 mod gateway;
+
+pub use caller::*;
 pub use gateway::GatewaySettings;
 
 /// When listeners on channel `hiems_usage` are told of new ledger rows.
@@ -73,6 +76,8 @@ static ANSWER_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(3_600);
 // Prompts may be anybody's secrets: they are kept only where the operator wants them.
 static LOG_CONTENT: GucSetting<bool> = GucSetting::<bool>::new(false);
 static CONTENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 86_400);
+// What was paid for is not forgotten by itself.
+static LEDGER_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(-1);
 // Interrupted generations can take long to be found; after that somebody has to look.
 static SETTLEMENT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(3_600);
 // The answer says what was billed: looking again is for those who want it proved.
@@ -322,6 +327,16 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::UNIT_S,
     );
+    number(
+        c"hiems.ledger_retention",
+        c"How long the rows of hiems.ai_usage_logs are kept.",
+        c"The gateway deletes older ones, which are in no sum any more. -1: they are kept; less than a day: a day.",
+        &LEDGER_RETENTION,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
     GucRegistry::define_bool_guc(
         c"hiems.allow_drop",
         c"Whether DROP EXTENSION hiems is let through.",
@@ -347,48 +362,6 @@ fn value(setting: &'static Text) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// `hiems.answer_retention`.
-pub fn answer_retention() -> Duration {
-    seconds(&ANSWER_RETENTION)
-}
-
 fn seconds(setting: &GucSetting<i32>) -> Duration {
     Duration::from_secs(u64::try_from(setting.get()).unwrap_or_default())
-}
-
-/// `hiems.allow_drop`.
-pub fn allow_drop() -> bool {
-    ALLOW_DROP.get()
-}
-
-/// `hiems.max_request_bytes`.
-pub fn max_request_bytes() -> usize {
-    usize::try_from(MAX_REQUEST_BYTES.get()).unwrap_or_default()
-}
-
-/// `hiems.default_model`.
-pub fn default_model() -> Option<String> {
-    value(&DEFAULT_MODEL)
-}
-
-/// `hiems.use_case`.
-pub fn use_case() -> Option<String> {
-    value(&USE_CASE)
-}
-
-/// `hiems.api_key_name`; 'default' where it is empty.
-pub fn api_key_name() -> String {
-    value(&API_KEY_NAME).unwrap_or_else(|| "default".to_owned())
-}
-
-/// True if claims count in sessions that logged in as `role`.
-pub fn is_jwt_session_role(role: &str) -> bool {
-    value(&JWT_SESSION_ROLES).is_some_and(|roles| roles.split(',').any(|name| name.trim() == role))
-}
-
-/// `hiems.reporting_time_zone`, else the TimeZone that the session began with.
-pub fn reporting_time_zone() -> String {
-    value(&REPORTING_TIME_ZONE)
-        .or_else(|| session::reset_value(c"TimeZone"))
-        .unwrap_or_else(|| "UTC".to_owned())
 }

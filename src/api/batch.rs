@@ -85,9 +85,8 @@ fn begin(
         return Err(bad("max_concurrency is out of range", format!("It is {concurrency}."), &hint));
     }
     let requests = requests.map(|requests| requests.0);
-    let items = prompt::items(requests.as_deref(), &[])?;
+    let mut batch = Batch::prepare(prompt::items(requests.as_deref(), &[])?, on_error)?;
     drop(requests);
-    let mut batch = Batch::prepare(items, on_error)?;
     batch.send(usize::try_from(concurrency).unwrap_or(1))?;
     Ok((batch.next()?, batch))
 }
@@ -113,7 +112,10 @@ struct Batch {
 
 impl Batch {
     /// Checks all requests. An error where nothing shall be sent if one cannot be.
-    fn prepare(items: Vec<prompt::Item>, on_error: OnError) -> Result<Batch, Error> {
+    fn prepare(
+        items: impl ExactSizeIterator<Item = prompt::Item>,
+        on_error: OnError,
+    ) -> Result<Batch, Error> {
         let mut batch = Batch {
             id: Uuid::now_v7(),
             on_error,
@@ -127,7 +129,7 @@ impl Batch {
             answered: Vec::new(),
             unbooked: Vec::new(),
         };
-        for (item, position) in items.into_iter().zip(1..) {
+        for (item, position) in items.zip(1..) {
             interrupts::check();
             let prepared = item.and_then(|request| request.prompt.prepare());
             match prepared {

@@ -9,6 +9,7 @@ pub mod extract;
 pub mod health;
 pub mod key_check;
 pub mod keys;
+pub mod ledger;
 pub mod prompt;
 pub mod queue;
 pub mod rates;

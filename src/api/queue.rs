@@ -16,6 +16,7 @@ use crate::error::{Error, or_raise};
 use crate::gateway;
 use crate::idempotency::{self, Claim};
 use crate::pg::arguments::Jsonb;
+use crate::pg::interrupts;
 use crate::prompt::{self, Prompt, Request};
 use crate::queue::{self, NewJob};
 use crate::settings;
@@ -98,7 +99,8 @@ fn enqueue_many(requests: Option<Jsonb>) -> Result<Vec<pgrx::Uuid>, Error> {
     let requests = prompt::items(requests.as_deref(), &EXTRA)?;
     let mut ids = Vec::with_capacity(requests.len());
     let mut jobs = Vec::new();
-    for (i, request) in requests.into_iter().enumerate() {
+    for (i, request) in requests.enumerate() {
+        interrupts::check();
         let position = i32::try_from(i + 1).unwrap_or(i32::MAX);
         let claimed = request.and_then(|Request { prompt, extra }| {
             let wishes = Wishes {

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod interrupts;
 pub mod limits;
 pub mod lock;
+pub mod memory;
 pub mod procedure;
 pub mod process;
 pub mod report;

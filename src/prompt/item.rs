@@ -22,18 +22,22 @@ pub struct Request {
 
 const HINT: &str = r#"Example: '[{"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}]'."#;
 
-/// The requests of a JSON array, in their order. `extra` are the names of fields that this form of call takes
-/// apart from the arguments of `hiems.submit_prompt()`. An error is of the array itself.
-pub fn items(requests: Option<&str>, extra: &[&str]) -> Result<Vec<Item>, Error> {
+/// The requests of a JSON array, in their order, each read when it is asked for: a million need not be in memory.
+/// `extra` are the names of fields that this form of call takes apart from the arguments of
+/// `hiems.submit_prompt()`. An error is of the array itself.
+pub fn items<'a>(
+    requests: Option<&'a str>,
+    extra: &'a [&'a str],
+) -> Result<impl ExactSizeIterator<Item = Item> + 'a, Error> {
     let bad = |detail: String| Error::InvalidArgument {
         message: "requests cannot be used".to_owned(),
         detail,
         hint: HINT.to_owned(),
     };
     let text = requests.ok_or_else(|| bad("They are NULL.".to_owned()))?;
-    let items: Vec<&RawValue> =
+    let items: Vec<&'a RawValue> =
         from_str(text).map_err(|_| bad("They are not a JSON array.".to_owned()))?;
-    Ok(items.into_iter().map(|item| request(item.get(), extra)).collect())
+    Ok(items.into_iter().map(move |item| request(item.get(), extra)))
 }
 
 fn request(text: &str, extra: &[&str]) -> Item {

@@ -22,6 +22,8 @@ pub struct GatewaySettings {
     pub answer_retention: Duration,
     pub log_content: bool,
     pub content_retention: Duration,
+    /// None: the ledger's rows stay for ever.
+    pub ledger_retention: Option<Duration>,
     pub settlement_timeout: Duration,
     pub verify_every_cost: bool,
     /// Whether listeners are told of anything.
@@ -33,6 +35,9 @@ pub struct GatewaySettings {
     pub app_title: Option<String>,
     pub app_categories: Option<String>,
 }
+
+/// Whoever sets less has mistaken the unit.
+const SHORTEST_LEDGER_RETENTION: Duration = Duration::from_secs(86_400);
 
 impl GatewaySettings {
     /// The settings of this process.
@@ -55,6 +60,8 @@ impl GatewaySettings {
             answer_retention: answer_retention(),
             log_content: LOG_CONTENT.get(),
             content_retention: seconds(&CONTENT_RETENTION),
+            ledger_retention: (LEDGER_RETENTION.get() >= 0)
+                .then(|| seconds(&LEDGER_RETENTION).max(SHORTEST_LEDGER_RETENTION)),
             settlement_timeout: seconds(&SETTLEMENT_TIMEOUT),
             verify_every_cost: VERIFY_EVERY_COST.get(),
             notifies: !matches!(NOTIFY.get(), Notify::Off),

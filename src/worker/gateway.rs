@@ -5,6 +5,7 @@ mod chunk;
 mod commit;
 mod queue;
 mod recover;
+mod retention;
 mod settle;
 mod sweep;
 
@@ -18,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use chunk::Chunk;
+use retention::Retention;
 
 use super::Left;
 use super::admission::Keyring;
@@ -94,6 +96,7 @@ pub struct Gateway {
     last_work: Instant,
     /// How many calls the sweep books at a time.
     chunk: Chunk,
+    retention: Retention,
     /// The foreign trigger that the log has been told of.
     warned_of_trigger: Option<String>,
 }
@@ -150,6 +153,7 @@ impl Gateway {
             next_purge: now,
             last_work: now,
             chunk: Chunk::new(),
+            retention: Retention::new(),
             warned_of_trigger: None,
         };
         match gateway.recover() {
@@ -190,6 +194,7 @@ impl Gateway {
                 self.book_ended();
             }
             broadcast::send();
+            self.delete_old_rows();
         }
         // A database that somebody wants to drop or copy is left alone.
         let is_enqueuing = self.shared.is_enqueuing();
@@ -213,7 +218,7 @@ impl Gateway {
         if let Some(due) = broadcast::due_in() {
             until = until.min(due);
         }
-        if let Some(next) = self.queue.next() {
+        if let Some(next) = self.queue.next().into_iter().chain(self.retention.next()).min() {
             until = until.min(next.saturating_duration_since(now));
         }
         // Round up, so that a part of a millisecond is slept and not spun.
@@ -283,6 +288,7 @@ impl Gateway {
             && self.is_written()
             && self.queue.is_empty()
             && !self.queue.has_jobs
+            && self.retention.next().is_none()
             && !self.shared.is_enqueuing()
             && !self.shared.is_busy()
     }
@@ -316,6 +322,7 @@ impl Gateway {
     fn reload(&mut self) {
         session::reload();
         self.settings = GatewaySettings::read();
+        self.retention = Retention::new();
         self.keyring = Keyring::new(self.settings.master_key_file.clone());
         self.shared.set_openrouter(client(&self.settings));
     }

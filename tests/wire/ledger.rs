@@ -6,6 +6,8 @@ mod append_only;
 mod costs;
 #[path = "ledger/identity.rs"]
 mod identity;
+#[path = "ledger/retention.rs"]
+mod retention;
 #[path = "ledger/row.rs"]
 mod row;
 #[path = "ledger/texts.rs"]

@@ -1,0 +1,103 @@
+//! `hiems.ledger_retention`: old rows leave the ledger, a few at a time, in the way of nothing else.
+
+use std::time::{Duration, Instant};
+
+use pgrx::warning;
+
+use super::Gateway;
+use super::chunk::Chunk;
+use crate::ledger;
+use crate::pg::xact::Aborted;
+use crate::pg::{lock, xact};
+use crate::supabase;
+
+/// How often old rows are looked for.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// And behind somebody's lock.
+const LOCK_DELAY: Duration = Duration::from_secs(1);
+/// How many calls' rows go in a second while Supabase Realtime tells every subscriber of each.
+const PUBLISHED_PER_SECOND: usize = 50;
+
+pub(super) struct Retention {
+    next: Instant,
+    chunk: Chunk,
+    /// True if there were more.
+    is_behind: bool,
+}
+
+impl Retention {
+    pub fn new() -> Retention {
+        Retention { next: Instant::now(), chunk: Chunk::new(), is_behind: false }
+    }
+
+    /// When the gateway has to look again; None: not before its next tick.
+    pub fn next(&self) -> Option<Instant> {
+        self.is_behind.then_some(self.next)
+    }
+}
+
+/// What deleting has come to.
+struct Deleted {
+    count: usize,
+    limit: usize,
+    is_published: bool,
+}
+
+impl Gateway {
+    /// Deletes some old rows, where it is time to.
+    pub(super) fn delete_old_rows(&mut self) {
+        let Some(retention) = self.settings.ledger_retention else {
+            self.retention.is_behind = false;
+            return;
+        };
+        if Instant::now() < self.retention.next {
+            return;
+        }
+        // No generation's id waits for it.
+        self.commit_all();
+        self.retention.is_behind = false;
+        self.retention.next = Instant::now() + INTERVAL;
+        // What an earlier gateway left may be of calls that are booked: until the journal has it, their rows stay.
+        if !self.recovered {
+            self.retention.next = Instant::now() + LOCK_DELAY;
+            return;
+        }
+        let begun = Instant::now();
+        match self.delete_some(retention) {
+            Ok(Deleted { count, limit, is_published }) => {
+                let took = begun.elapsed();
+                self.retention.chunk.took(count, took);
+                if count == limit {
+                    // As long for the calls as for this.
+                    let second = Duration::from_secs(1);
+                    let pause = if is_published { second.saturating_sub(took) } else { took };
+                    self.retention.is_behind = true;
+                    self.retention.next = Instant::now() + pause;
+                }
+            }
+            Err(aborted) if aborted.lock_not_available => {
+                self.retention.next = Instant::now() + LOCK_DELAY;
+            }
+            Err(aborted) => {
+                warning!("the hiems gateway cannot delete old rows: {}", aborted.message);
+            }
+        }
+    }
+
+    fn delete_some(&self, retention: Duration) -> Result<Deleted, Aborted> {
+        let chunk = self.retention.chunk.size();
+        xact::transaction(|| {
+            let is_free = ledger::try_lock()
+                && lock::try_lock_for_reading(c"hiems_private", c"calls")
+                && ledger::foreign_trigger().is_none();
+            if !is_free {
+                return Err(Aborted::by_lock());
+            }
+            xact::commit_without_waiting();
+            let is_published = supabase::is_ledger_published()?;
+            let limit = if is_published { chunk.min(PUBLISHED_PER_SECOND) } else { chunk };
+            let count = ledger::delete_old(retention, limit)?;
+            Ok(Deleted { count, limit, is_published })
+        })
+    }
+}
