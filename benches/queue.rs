@@ -1,15 +1,16 @@
-//! The queue: how soon a call is made, how many calls a second, and 100,000 of them while the gateway is told to
-//! end ten times and killed twice.
+//! The queue: how soon a call is made, how many calls a second, a million in one statement, and 100,000 while the
+//! gateway is told to end ten times and killed twice.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use hiems_tests::measure::{median, percentile, print_table, time_of};
+use hiems_tests::measure::{median, memory_of, peak, percentile, print_table, time_of};
 use hiems_tests::{Cluster, Config, Database, call, wait_until};
 use postgres::{Client, NoTls};
 
 const SINGLE: usize = 300;
 const MANY: i64 = 20_000;
+const MILLION: i64 = 1_000_000;
 const BROKEN: i64 = 100_000;
 const TERMINATED: usize = 10;
 const KILLED: usize = 2;
@@ -29,6 +30,7 @@ fn main() {
     database.store_key();
     latency(&database);
     throughput(&database);
+    million(&database);
     broken(&cluster, &database);
 }
 
@@ -118,6 +120,43 @@ fn enqueue(client: &mut Client, calls: i64) {
         FROM generate_series(1, $1::bigint) AS i))";
     let enqueued: i64 = client.query_one(sql, &[&calls]).expect("ids").get(0);
     assert_eq!(enqueued, calls);
+}
+
+/// A million in one statement, against PostgreSQL's own making of the array that it is given: its time, and the
+/// session's memory. Rolled back: nothing is sent.
+fn million(database: &Database) {
+    let array = format!(
+        "SELECT jsonb_agg('{{\"model\": \"openai/gpt-4o-mini\",
+                            \"messages\": [{{\"role\": \"user\", \"content\": \"hello\"}}]}}'::jsonb)
+         FROM generate_series(1, {MILLION})"
+    );
+    let statements = [
+        ("the array alone", format!("SELECT jsonb_array_length(({array}))::bigint")),
+        (
+            "hiems.enqueue_prompts of it",
+            format!("SELECT count(*) FROM hiems.enqueue_prompts(({array}))"),
+        ),
+    ];
+    let mut rows = vec![["", "s", "ratio", "MB, at most"].map(str::to_owned).to_vec()];
+    let mut base = None;
+    for (name, sql) in statements {
+        let mut client = database.admin();
+        let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).expect("a process").get(0);
+        let mut transaction = client.transaction().expect("BEGIN");
+        let (most, (time, count)) = peak(
+            || memory_of(pid),
+            || time_of(|| transaction.query_one(&sql, &[]).expect(name).get::<_, i64>(0)),
+        );
+        assert_eq!(count, MILLION);
+        transaction.rollback().expect("ROLLBACK");
+        rows.push(vec![
+            name.to_owned(),
+            format!("{:.1}", time / 1_000.0),
+            format!("{:.2}", time / *base.get_or_insert(time)),
+            format!("{most:.0}"),
+        ]);
+    }
+    print_table(&format!("{MILLION} requests in one statement"), &rows);
 }
 
 const SIZES: &str = "

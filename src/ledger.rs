@@ -2,7 +2,7 @@
 
 mod retention;
 
-pub use retention::{delete_old, deletes_old_rows};
+pub use retention::{Deleted, delete_old, deletes_old_rows};
 
 use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};

@@ -33,30 +33,50 @@ pub fn deletes_old_rows() -> bool {
 }
 
 // A call's row goes with its corrections, or its sums would not be right. That of a call in the journal stays: the
-// sweep would book it once more. The oldest first, by the index on created_at.
+// sweep would book it once more. First as many as may be, by the index on created_at, then which of them: the ledger
+// may have a hundred million rows, and the planner must not think that few of them pass. Where none does, the next
+// look begins behind them.
 const DELETE_OLD: &str = "
-    WITH old AS MATERIALIZED (
-        SELECT l.id FROM hiems.ai_usage_logs AS l
-        WHERE l.created_at < now() - make_interval(secs => $1)
-          AND NOT EXISTS (SELECT FROM hiems_private.calls AS c WHERE c.id = l.id)
-          AND (l.adjusts IS NULL
-               OR NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS o WHERE o.id = l.adjusts))
-        ORDER BY l.created_at LIMIT $2
+    WITH looked_at AS MATERIALIZED (
+        SELECT id, created_at, adjusts FROM hiems.ai_usage_logs
+        WHERE created_at >= coalesce($3::timestamptz, '-infinity')
+          AND created_at < now() - make_interval(secs => $1)
+        ORDER BY created_at LIMIT $2
+    ), old AS MATERIALIZED (
+        SELECT l.id FROM looked_at AS l
+        WHERE NOT EXISTS (SELECT FROM hiems_private.calls AS c WHERE c.id = l.id)
+          AND NOT EXISTS (SELECT FROM hiems.ai_usage_logs AS o WHERE o.id = l.adjusts)
     ), gone AS (
-        DELETE FROM hiems.ai_usage_logs
-        WHERE id IN (SELECT id FROM old
-                     UNION ALL
-                     SELECT a.id FROM old JOIN hiems.ai_usage_logs AS a ON a.adjusts = old.id)
+        DELETE FROM hiems.ai_usage_logs WHERE id = ANY (ARRAY(SELECT id FROM old))
+    ), corrections AS (
+        DELETE FROM hiems.ai_usage_logs WHERE adjusts = ANY (ARRAY(SELECT id FROM old))
     )
-    SELECT count(*) FROM old";
+    SELECT count(*),
+           to_char((max(created_at) FILTER (WHERE isfinite(created_at))
+                    + make_interval(secs => CASE WHEN EXISTS (SELECT FROM old) THEN 0 ELSE 0.000001 END))
+                   AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00')
+    FROM looked_at";
 
-/// Deletes at most so many calls' rows that are older than `retention`, the oldest first; how many those were.
-/// For the gateway, in a transaction of its own, behind the locks of the ledger and the journal.
-pub fn delete_old(retention: Duration, limit: usize) -> SpiResult<usize> {
+/// What was deleted.
+#[derive(Default)]
+pub struct Deleted {
+    /// How many rows were looked at.
+    pub looked_at: usize,
+    /// Where the next look may begin.
+    pub next: Option<String>,
+}
+
+/// Looks at so many rows that are older than `retention`, the oldest first, and deletes those whose calls are done
+/// with, and their corrections. `from`: no older ones are looked for; until the next vacuum, what has been deleted
+/// would be in the way. For the gateway, in a transaction of
+/// its own, behind the locks of the ledger and the journal.
+pub fn delete_old(retention: Duration, from: Option<&str>, limit: usize) -> SpiResult<Deleted> {
     let _deleting = Deleting::begin();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let arguments = [retention.as_secs_f64().into(), limit.into()];
-    let counts = spi::query(DELETE_OLD, &arguments, |row| row.get::<i64>(1))?;
-    let count = counts.into_iter().flatten().next().unwrap_or_default();
-    Ok(usize::try_from(count).unwrap_or_default())
+    let arguments = [retention.as_secs_f64().into(), limit.into(), from.into()];
+    let deleted = spi::query(DELETE_OLD, &arguments, |row| {
+        let count = row.get::<i64>(1)?.and_then(|count| usize::try_from(count).ok());
+        Ok(Deleted { looked_at: count.unwrap_or_default(), next: row.get(2)? })
+    })?;
+    Ok(deleted.into_iter().next().unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use pgrx::warning;
 
 use super::Gateway;
 use super::chunk::Chunk;
-use crate::ledger;
+use crate::ledger::{self, Deleted};
 use crate::pg::xact::Aborted;
 use crate::pg::{lock, xact};
 use crate::supabase;
@@ -15,7 +15,7 @@ use crate::supabase;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// And behind somebody's lock.
 const LOCK_DELAY: Duration = Duration::from_secs(1);
-/// How many calls' rows go in a second while Supabase Realtime tells every subscriber of each.
+/// How many rows are looked at in a second while Supabase Realtime tells every subscriber of each.
 const PUBLISHED_PER_SECOND: usize = 50;
 
 pub(super) struct Retention {
@@ -23,24 +23,19 @@ pub(super) struct Retention {
     chunk: Chunk,
     /// True if there were more.
     is_behind: bool,
+    /// Where the next look begins: what is older, and is there, is left to the next gateway.
+    from: Option<String>,
 }
 
 impl Retention {
     pub fn new() -> Retention {
-        Retention { next: Instant::now(), chunk: Chunk::new(), is_behind: false }
+        Retention { next: Instant::now(), chunk: Chunk::new(), is_behind: false, from: None }
     }
 
     /// When the gateway has to look again; None: not before its next tick.
     pub fn next(&self) -> Option<Instant> {
         self.is_behind.then_some(self.next)
     }
-}
-
-/// What deleting has come to.
-struct Deleted {
-    count: usize,
-    limit: usize,
-    is_published: bool,
 }
 
 impl Gateway {
@@ -64,15 +59,14 @@ impl Gateway {
         }
         let begun = Instant::now();
         match self.delete_some(retention) {
-            Ok(Deleted { count, limit, is_published }) => {
+            Ok((Deleted { looked_at, next }, limit, pause)) => {
                 let took = begun.elapsed();
-                self.retention.chunk.took(count, took);
-                if count == limit {
+                self.retention.chunk.took(looked_at, took);
+                self.retention.from = next.or(self.retention.from.take());
+                if looked_at == limit {
                     // As long for the calls as for this.
-                    let second = Duration::from_secs(1);
-                    let pause = if is_published { second.saturating_sub(took) } else { took };
                     self.retention.is_behind = true;
-                    self.retention.next = Instant::now() + pause;
+                    self.retention.next = begun + (2 * took).max(pause);
                 }
             }
             Err(aborted) if aborted.lock_not_available => {
@@ -84,8 +78,9 @@ impl Gateway {
         }
     }
 
-    fn delete_some(&self, retention: Duration) -> Result<Deleted, Aborted> {
-        let chunk = self.retention.chunk.size();
+    /// What was deleted, how much it may have been, and how soon there may be more.
+    fn delete_some(&self, retention: Duration) -> Result<(Deleted, usize, Duration), Aborted> {
+        let Retention { chunk, from, .. } = &self.retention;
         xact::transaction(|| {
             let is_free = ledger::try_lock()
                 && lock::try_lock_for_reading(c"hiems_private", c"calls")
@@ -94,10 +89,11 @@ impl Gateway {
                 return Err(Aborted::by_lock());
             }
             xact::commit_without_waiting();
-            let is_published = supabase::is_ledger_published()?;
-            let limit = if is_published { chunk.min(PUBLISHED_PER_SECOND) } else { chunk };
-            let count = ledger::delete_old(retention, limit)?;
-            Ok(Deleted { count, limit, is_published })
+            let (limit, pause) = match supabase::is_ledger_published()? {
+                true => (chunk.size().min(PUBLISHED_PER_SECOND), Duration::from_secs(1)),
+                false => (chunk.size(), Duration::ZERO),
+            };
+            Ok((ledger::delete_old(retention, from.as_deref(), limit)?, limit, pause))
         })
     }
 }

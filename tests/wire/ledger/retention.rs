@@ -11,9 +11,9 @@ fn insert(database: &Database, count: usize, age: &str, name: &str) {
     let sql = format!(
         "INSERT INTO hiems.ai_usage_logs (id, created_at, generation_id, cost_usd, cost_source, outcome, attempts,
                                           streamed, principal, calls)
-         SELECT gen_random_uuid(), now() - interval '{age}', '{name}', 1, 'billed', 'recorded', 1, false,
+         SELECT gen_random_uuid(), now() - interval '{age}' - i * interval '1 ms', '{name}', 1, 'billed', 'recorded', 1, false,
                 'role:postgres', 1
-         FROM generate_series(1, {count})"
+         FROM generate_series(1, {count}) AS i"
     );
     database.admin().batch_execute(&sql).expect("rows");
 }
