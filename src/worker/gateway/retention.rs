@@ -8,13 +8,15 @@ use super::Gateway;
 use super::chunk::Chunk;
 use crate::ledger::{self, Deleted};
 use crate::pg::xact::Aborted;
-use crate::pg::{lock, xact};
+use crate::pg::{lock, spi, xact};
 use crate::supabase;
 
 /// How often old rows are looked for.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// And behind somebody's lock.
 const LOCK_DELAY: Duration = Duration::from_secs(1);
+/// How long a row's lock is waited for.
+const ROW_PATIENCE: &str = "SET LOCAL lock_timeout = '10ms'";
 /// How many rows are looked at in a second while Supabase Realtime tells every subscriber of each.
 const PUBLISHED_PER_SECOND: usize = 50;
 
@@ -89,6 +91,8 @@ impl Gateway {
                 return Err(Aborted::by_lock());
             }
             xact::commit_without_waiting();
+            // Somebody may have locked a row, such as by a foreign key: it is tried again later.
+            spi::run_utility(ROW_PATIENCE)?;
             let (limit, pause) = match supabase::is_ledger_published()? {
                 true => (chunk.size().min(PUBLISHED_PER_SECOND), Duration::from_secs(1)),
                 false => (chunk.size(), Duration::ZERO),

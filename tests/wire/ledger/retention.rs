@@ -177,6 +177,31 @@ fn a_lock_on_the_ledger_is_not_waited_for() {
     assert_eq!(database.count("hiems.ai_usage_logs"), 6);
 }
 
+/// Who has locked a row holds up nobody's call, only the rows that are to go.
+#[test]
+fn a_lock_on_an_old_row_is_not_waited_for() {
+    let database = begin(None, |database| insert(database, 3, "31 days", "old"));
+    database.set("hiems.ledger_retention", "30d");
+    let mut holder = database.admin();
+    let mut holder = holder.transaction().expect("BEGIN");
+    let lock = "SELECT FROM hiems.ai_usage_logs WHERE generation_id = 'old' LIMIT 1 FOR KEY SHARE";
+    holder.execute(lock, &[]).expect("a lock");
+    let mut admin = database.admin();
+    for gateway in database.gateways() {
+        admin.execute("SELECT pg_terminate_backend($1)", &[&gateway]).expect("a signal");
+    }
+    wait_until("the gateway has left", SOON, || database.gateways().is_empty());
+    admin.batch_execute("SET statement_timeout = '20s'").expect("a setting");
+    for _ in 0..20 {
+        call(&mut admin, "{}").expect("an answer");
+    }
+    assert_eq!(database.count("hiems.ai_usage_logs WHERE generation_id = 'old'"), 3);
+    holder.rollback().expect("ROLLBACK");
+    wait_until("the old ones have gone", SOON, || {
+        database.count("hiems.ai_usage_logs WHERE generation_id = 'old'") == 0
+    });
+}
+
 /// Realtime tells every subscriber of every row that is deleted.
 #[test]
 fn a_published_ledger_loses_few_at_a_time() {
