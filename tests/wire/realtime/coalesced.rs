@@ -127,10 +127,12 @@ fn what_a_gateway_has_not_told_the_next_one_tells() {
     }
     wait_until("the gateway has left", SOON, || database.gateways().is_empty());
     transaction.commit().expect("a commit");
-    assert!(listener.heard(&database).is_empty(), "nobody is there to tell");
+    // The next one may be there by now, since there was work for it.
+    let mut heard = listener.heard(&database);
     call(&mut client, "hello", "u");
     database.wait_until_booked();
-    assert_eq!(told(&listener.heard(&database)), ids(&database));
+    heard.extend(listener.heard(&database));
+    assert_eq!(told(&heard), ids(&database));
 }
 
 /// A crash ends the listeners, too: one that comes back hears of what was not told before. Until it has, a lock
