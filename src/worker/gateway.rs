@@ -322,7 +322,7 @@ impl Gateway {
     fn reload(&mut self) {
         session::reload();
         self.settings = GatewaySettings::read();
-        self.retention = Retention::new();
+        self.retention.look_again();
         self.keyring = Keyring::new(self.settings.master_key_file.clone());
         self.shared.set_openrouter(client(&self.settings));
     }
