@@ -153,14 +153,14 @@ const PUBLICATION: &str =
 const IS_PUBLISHED: &str = "
     SELECT FROM pg_publication_tables
     WHERE pubname = 'supabase_realtime' AND schemaname = 'hiems' AND tablename = 'ai_usage_logs'";
+const IS_MEMBER: &str = "
+    SELECT FROM pg_publication_rel AS m JOIN pg_publication AS p ON p.oid = m.prpubid
+    WHERE p.pubname = 'supabase_realtime' AND m.prrelid = 'hiems.ai_usage_logs'::regclass";
+
 /// True while Realtime is told of every change of the ledger.
 pub fn is_ledger_published() -> SpiResult<bool> {
     is_there(IS_PUBLISHED, &[])
 }
-
-const IS_MEMBER: &str = "
-    SELECT FROM pg_publication_rel AS m JOIN pg_publication AS p ON p.oid = m.prpubid
-    WHERE p.pubname = 'supabase_realtime' AND m.prrelid = 'hiems.ai_usage_logs'::regclass";
 
 fn publish() -> Result<Step, Error> {
     let found = spi::read(PUBLICATION, &[], |row| row.get::<bool>(1))?;

@@ -177,6 +177,17 @@ impl<'c> Database<'c> {
         });
     }
 
+    /// Has the gateway leave in order. The next call starts another, and so does work that it leaves, soon.
+    pub fn end_gateway(&self) {
+        let mut admin = self.admin();
+        for pid in self.gateways() {
+            admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a signal");
+            wait_until("the gateway has left", Duration::from_secs(30), || {
+                !self.gateways().contains(&pid)
+            });
+        }
+    }
+
     /// The process ids of this database's gateways.
     pub fn gateways(&self) -> Vec<i32> {
         self.admin()

@@ -28,7 +28,7 @@ fn sixteen_first_calls_start_one_gateway() {
         || cluster.log().matches("  registering background worker \"hiems gateway").count();
     // The gateway that sealed the key makes way, so that all calls are first ones.
     for round in 1..=5 {
-        end_gateway(&database);
+        database.end_gateway();
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 let mut client = database.admin();
@@ -212,11 +212,4 @@ fn without_a_free_worker_slot_the_error_names_the_setting() {
 
 fn terminate(database: &Database, pid: i32) {
     database.admin().execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a signal");
-}
-
-fn end_gateway(database: &Database) {
-    for pid in database.gateways() {
-        terminate(database, pid);
-    }
-    wait_until("the gateway has left", SOON, || database.gateways().is_empty());
 }

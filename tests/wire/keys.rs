@@ -24,9 +24,8 @@ mod secrecy;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use hiems_tests::{Cluster, Database, Refusal, ResultExt, user_message, wait_until};
+use hiems_tests::{Cluster, Database, Refusal, ResultExt, user_message};
 use postgres::{Client, Error, GenericClient};
 
 fn call(client: &mut impl GenericClient) -> Result<String, Error> {
@@ -80,15 +79,4 @@ fn key_files(cluster: &Cluster) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
-}
-
-/// Ends the gateway: the next one has no key open.
-fn end_gateway(database: &Database) {
-    for pid in database.gateways() {
-        database
-            .admin()
-            .execute("SELECT pg_terminate_backend($1)", &[&pid])
-            .expect("the gateway is told to end");
-    }
-    wait_until("the gateway has left", Duration::from_secs(30), || database.gateways().is_empty());
 }

@@ -184,12 +184,7 @@ fn off_is_silent() {
     let database = Database::new();
     database.set("hiems.notify", "off");
     // The gateway that is there began before; it books what is rolled back.
-    for pid in database.gateways() {
-        database.admin().execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("told to end");
-    }
-    hiems_tests::wait_until("it has left", Duration::from_secs(30), || {
-        database.gateways().is_empty()
-    });
+    database.end_gateway();
     let mut listener = Listener::of(&database);
     let mut client = database.admin();
     call(&mut client, "hello", "u");

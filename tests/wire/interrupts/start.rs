@@ -8,11 +8,7 @@ use hiems_tests::{Database, ResultExt, Running, call, cluster, wait_until};
 /// Ends the database's gateway, and keeps the next one from coming up: it waits for the lock of a
 /// predecessor that does not leave.
 fn hold_up_the_gateway(database: &Database) -> File {
-    let mut admin = database.admin();
-    for pid in database.gateways() {
-        admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a signal");
-    }
-    wait_until("the gateway has left", Duration::from_secs(30), || database.gateways().is_empty());
+    database.end_gateway();
     let name = format!("pg_stat_tmp/hiems.{}.lock", database.oid());
     let lock = File::open(cluster().data().join(name)).expect("the lock file");
     lock.lock().expect("the lock");

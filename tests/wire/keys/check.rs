@@ -24,7 +24,7 @@ fn with_canned() -> (Database<'static>, Canned) {
     let database = Database::new();
     let canned = Canned::start();
     database.set("hiems.base_url", &canned.base_url());
-    super::end_gateway(&database);
+    database.end_gateway();
     (database, canned)
 }
 
@@ -240,7 +240,7 @@ fn nobody_there_is_said_at_the_third_attempt() {
     // Nobody listens on the port of a listener that is gone.
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
     database.set("hiems.base_url", &format!("http://127.0.0.1:{port}/api/v1"));
-    super::end_gateway(&database);
+    database.end_gateway();
     let refusal = database.admin().query_one(VERIFY, &[]).refusal();
     assert_eq!(refusal.sqlstate, "PT503", "{refusal:?}");
     assert!(refusal.message.contains("cannot be reached"), "{refusal:?}");
@@ -253,7 +253,7 @@ fn it_can_be_cancelled_and_times_out() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");
     database.set("hiems.base_url", &format!("http://{address}/api/v1"));
-    super::end_gateway(&database);
+    database.end_gateway();
     let running = Running::with(database.admin(), |client| {
         client.query_one(VERIFY, &[]).map(|row| row.get(0))
     });
@@ -271,7 +271,7 @@ fn it_can_be_cancelled_and_times_out() {
     client.batch_execute("RESET statement_timeout").expect("a setting");
 
     database.set("hiems.request_timeout", "300ms");
-    super::end_gateway(&database);
+    database.end_gateway();
     let refusal = client.query_one(VERIFY, &[]).refusal();
     assert_eq!(refusal.sqlstate, "PT504", "{refusal:?}");
     assert!(refusal.hint.contains("hiems.request_timeout"), "{refusal:?}");

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, chown, symlink};
 
 use hiems_tests::{Cluster, Config, Database, KEY, ResultExt};
 
-use super::{call, end_gateway, key_files, paid_by, refused, set_key, write};
+use super::{call, key_files, paid_by, refused, set_key, write};
 
 #[test]
 fn the_file_is_made_once_for_its_owner_only() {
@@ -58,7 +58,7 @@ fn sixteen_first_keys_at_once_make_one_file() {
     });
     for database in &databases {
         database.set("hiems.api_key_name", "k3");
-        end_gateway(database);
+        database.end_gateway();
         call(&mut database.admin()).expect("it opens");
     }
     assert_eq!(key_files(&cluster).len(), 1);
@@ -100,7 +100,7 @@ fn a_file_that_cannot_be_used_is_left_alone() {
             None => fs::remove_file(&file).expect("the file"),
             Some((text, mode)) => write(&cluster, &file, text, mode),
         }
-        end_gateway(&database);
+        database.end_gateway();
         let refusal = refused(&database, &mut admin);
         assert!(refusal.detail.contains(says), "{what}: {refusal:?}");
         assert_eq!(file.exists(), state.is_some(), "{what}");
@@ -162,7 +162,7 @@ fn whose_file_it_is_matters() {
     ] {
         write(&cluster, &file, &right, mode);
         chown(&file, Some(uid), None).expect("an owner");
-        end_gateway(&database);
+        database.end_gateway();
         let refusal = refused(&database, &mut admin);
         assert!(refusal.detail.contains(says), "{what}: {refusal:?}");
     }
@@ -179,7 +179,7 @@ fn an_error_does_not_say_where_an_operator_s_file_is() {
     set_key(&mut database.admin(), KEY, "default").expect("a key");
     let file = cluster.folder.join("hidden-place.key");
     database.set("hiems.master_key_file", &file.to_string_lossy());
-    end_gateway(&database);
+    database.end_gateway();
     let role = database.role_with("caller");
     let refusal = refused(&database, &mut database.connect(&role));
     assert!(refusal.detail.contains("does not exist"), "{refusal:?}");
@@ -205,7 +205,7 @@ fn a_file_of_one_s_own_is_used_and_never_made() {
     assert_eq!(database.count("hiems_private.api_keys"), 0);
     write(&cluster, &file, &"0F".repeat(32), 0o600);
     set_key(&mut admin, KEY, "default").expect("a key");
-    end_gateway(&database);
+    database.end_gateway();
     call(&mut admin).expect("an answer");
     assert_eq!(paid_by(&database), KEY);
     assert!(key_files(&cluster).is_empty());

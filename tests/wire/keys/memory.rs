@@ -5,7 +5,7 @@ use std::fs;
 use hiems_tests::{Canned, Cluster, Config, Database, ResultExt, memory_holds, user_message};
 use postgres::Client;
 
-use super::{call, end_gateway, set_key, write};
+use super::{call, set_key, write};
 
 const SECRET: &str = "sk-or-v1-in-nobodys-memory-5ec2e7c0ffee";
 /// What is looked for: its better part.
@@ -66,7 +66,7 @@ fn a_session_that_calls_never_has_it() {
 
     database.set("hiems.base_url", &canned.base_url());
     database.set("hiems.settlement_timeout", "0");
-    end_gateway(&database);
+    database.end_gateway();
     let error = format!(r#"{{"error": {{"code": 401, "message": "Bearer {SECRET}: refused"}}}}"#);
     canned.answer(401, "", error.as_bytes());
     assert_eq!(call(&mut caller).sqlstate(), "PT503");

@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use hiems_tests::{Cluster, Config, Database, KEY, ResultExt};
 use postgres::{Error, GenericClient};
 
-use super::{call, end_gateway, key_files, paid_by, refused, set_key, write};
+use super::{call, key_files, paid_by, refused, set_key, write};
 
 fn rotate(client: &mut impl GenericClient) -> Result<i64, Error> {
     Ok(client.query_one("SELECT hiems.rotate_master_key()", &[])?.get(0))
@@ -87,7 +87,7 @@ fn every_key_is_sealed_anew_and_the_old_master_key_opens_none() {
     assert_eq!(key_files(&cluster), [own_file(&cluster)]);
 
     write(&cluster, &own_file(&cluster), &old, 0o600);
-    end_gateway(&database);
+    database.end_gateway();
     let refusal = refused(&database, &mut admin);
     assert!(refusal.detail.contains("another master key"), "{refusal:?}");
     for name in ["second", "third"] {
@@ -117,12 +117,12 @@ fn a_rotation_that_is_rolled_back_changes_nothing() {
     assert_eq!(rotate(&mut transaction).expect("a new master key"), 1);
     transaction.rollback().expect("ROLLBACK");
     assert_eq!(rows(&database), before);
-    end_gateway(&database);
+    database.end_gateway();
     call(&mut admin).expect("an answer");
     // The next one makes one more, and what was rolled back is in nobody's way.
     assert_eq!(rotate(&mut admin).expect("a new master key"), 1);
     assert_eq!(master_keys(&cluster).len(), 3);
-    end_gateway(&database);
+    database.end_gateway();
     call(&mut admin).expect("an answer");
 }
 
@@ -210,7 +210,7 @@ fn an_operator_s_file_is_the_operator_s_to_change() {
     let used = database.text("SELECT count(DISTINCT master_key)::text FROM hiems.api_keys", &[]);
     assert_eq!(used.as_deref(), Some("1"));
     write(&cluster, &file, &new, 0o400);
-    end_gateway(&database);
+    database.end_gateway();
     call(&mut admin).expect("an answer");
     assert_eq!(paid_by(&database), KEY);
     assert!(key_files(&cluster).is_empty());

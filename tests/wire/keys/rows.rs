@@ -45,7 +45,7 @@ fn a_row_that_was_changed_does_not_open() {
         "UPDATE hiems_private.installation SET id = gen_random_uuid()",
     ];
     for damage in damages {
-        super::end_gateway(&database);
+        database.end_gateway();
         set_key(&mut admin, KEY, "default").expect("a key");
         admin.batch_execute(damage).expect(damage);
         let refusal = refused(&database, &mut admin);

@@ -114,7 +114,7 @@ fn the_row_of_a_call_in_the_journal_stays() {
     let mut admin = database.admin();
     admin.batch_execute("DELETE FROM hiems_private.calls").expect("it has been looked up");
     // The next gateway looks at once.
-    admin.execute("SELECT pg_terminate_backend($1)", &[&database.gateways()[0]]).expect("a signal");
+    database.end_gateway();
     wait_until("it has gone, too", SOON, || {
         call(&mut admin, "{}").expect("an answer");
         database.count("hiems.ai_usage_logs WHERE generation_id = 'on its way'") == 0
@@ -165,10 +165,7 @@ fn a_lock_on_the_ledger_is_not_waited_for() {
     holder.execute("LOCK TABLE hiems.ai_usage_logs IN EXCLUSIVE MODE", &[]).expect("a lock");
     // The next gateway looks at once, and finds it locked.
     let mut admin = database.admin();
-    for gateway in database.gateways() {
-        admin.execute("SELECT pg_terminate_backend($1)", &[&gateway]).expect("a signal");
-    }
-    wait_until("the gateway has left", SOON, || database.gateways().is_empty());
+    database.end_gateway();
     for _ in 0..3 {
         call(&mut admin, "{}").expect("an answer, that the gateway books later");
     }
@@ -191,10 +188,7 @@ fn a_lock_on_an_old_row_is_not_waited_for() {
     let lock = "SELECT FROM hiems.ai_usage_logs WHERE generation_id = 'old' LIMIT 1 FOR KEY SHARE";
     holder.execute(lock, &[]).expect("a lock");
     let mut admin = database.admin();
-    for gateway in database.gateways() {
-        admin.execute("SELECT pg_terminate_backend($1)", &[&gateway]).expect("a signal");
-    }
-    wait_until("the gateway has left", SOON, || database.gateways().is_empty());
+    database.end_gateway();
     admin.batch_execute("SET statement_timeout = '20s'").expect("a setting");
     for _ in 0..20 {
         call(&mut admin, "{}").expect("an answer");

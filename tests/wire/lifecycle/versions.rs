@@ -74,9 +74,7 @@ fn two_gateways_never_serve_one_database() {
     let cluster = Cluster::start(&[]);
     let database = Database::on(&cluster, Config::default());
     database.admin().execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
-    let mut admin = database.admin();
-    admin.execute("SELECT pg_terminate_backend($1)", &[&database.gateways()[0]]).expect("a signal");
-    wait_until("the gateway has left", Duration::from_secs(30), || database.gateways().is_empty());
+    database.end_gateway();
     let oid = database.oid();
     let path = cluster.data().join(format!("pg_stat_tmp/hiems.{oid}.lock"));
     let lock = fs::File::options().append(true).open(path).expect("the lock file");

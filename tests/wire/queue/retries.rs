@@ -53,7 +53,7 @@ fn where_openrouter_cannot_be_reached_the_call_waits_and_then_fails_unbooked() {
     let port = nobody.local_addr().expect("an address").port();
     drop(nobody);
     database.set("hiems.base_url", &format!("http://127.0.0.1:{port}/api/v1"));
-    end_gateway(&database);
+    database.end_gateway();
     let mut client = database.admin();
     let given_up = enqueue_with(&mut client, &[], ", max_attempts => 1").expect("an id");
     let refusal = answer_of(&mut client, &given_up).refusal();
@@ -67,7 +67,7 @@ fn where_openrouter_cannot_be_reached_the_call_waits_and_then_fails_unbooked() {
             .is_ok_and(|row| row.get::<_, i32>(0) > 0)
     });
     database.set("hiems.base_url", &database.fake.base_url());
-    end_gateway(&database);
+    database.end_gateway();
     answer_of(&mut client, &waits).expect("an answer");
     assert_bill(&database);
     assert_eq!(database.count("hiems.ai_usage_logs"), 1, "what was never sent is not in it");
@@ -77,14 +77,6 @@ fn where_openrouter_cannot_be_reached_the_call_waits_and_then_fails_unbooked() {
         .expect("a call")
         .get(0);
     assert!(!cancelled);
-}
-
-fn end_gateway(database: &Database) {
-    let mut admin = database.admin();
-    for pid in database.gateways() {
-        admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a signal");
-        wait_until("it has left", SOON, || !database.gateways().contains(&pid));
-    }
 }
 
 #[test]

@@ -122,10 +122,8 @@ fn what_a_gateway_has_not_told_the_next_one_tells() {
     let mut client = database.admin();
     let mut transaction = client.transaction().expect("a transaction");
     call(&mut transaction, "hello", "u");
-    for gateway in database.gateways() {
-        database.admin().execute("SELECT pg_terminate_backend($1)", &[&gateway]).expect("a signal");
-    }
-    wait_until("the gateway has left", SOON, || database.gateways().is_empty());
+    database.end_gateway();
+    assert!(listener.heard(&database).is_empty(), "told before the commit");
     transaction.commit().expect("a commit");
     // The next one may be there by now, since there was work for it.
     let mut heard = listener.heard(&database);

@@ -28,7 +28,7 @@ fn a_backup_of_a_busy_server_sends_nothing_again() {
     flying.end().1.expect("its answer, of the original");
     let fake = &database.fake;
     let rows = booked(&mut client, fake);
-    let outcomes = agree_with_bill(&mut client, fake, &rows);
+    let outcomes = agree_with_bill(&mut client, fake, &rows, 0);
     let outcome = |user| {
         let row = rows.iter().find(|row| row.get::<_, &str>("user_id") == user);
         row.map(|row| row.get::<_, &str>("outcome"))

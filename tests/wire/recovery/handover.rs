@@ -86,7 +86,7 @@ fn two_gateways_without_a_lock_between_them_book_each_call_once() {
     // The second one took the first one's calls for lost.
     let rows = booked(&mut admin, &database.fake);
     assert_eq!(rows.len(), 3);
-    let outcomes = agree_with_bill(&mut admin, &database.fake, &rows);
+    let outcomes = agree_with_bill(&mut admin, &database.fake, &rows, 0);
     assert_eq!(outcomes["committed"], 2, "{outcomes:?}");
     assert_eq!(database.fake.requests().len(), 3);
 }

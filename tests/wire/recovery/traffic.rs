@@ -10,7 +10,7 @@ use postgres::{Client, Row};
 
 use super::{billed_at_most_once, call_as, is_billed, is_settled_or_unknown, is_unknown};
 
-const SESSIONS: usize = 4;
+pub const SESSIONS: usize = 4;
 
 pub struct Traffic {
     over: Arc<AtomicBool>,
@@ -46,9 +46,14 @@ impl Traffic {
 }
 
 /// Each row of a ledger is of one generation, and has its cost or says that it is not known; where the request was
-/// about to be sent when its gateway ended, there may be no generation, which nobody can know. Gives the number of
-/// rows of each outcome.
-pub fn agree_with_bill(client: &mut Client, fake: &Fake, rows: &[Row]) -> BTreeMap<String, usize> {
+/// about to be sent when its gateway was killed, there may be no generation, which nobody can know: of at most
+/// `unsent` rows. Gives the number of rows of each outcome.
+pub fn agree_with_bill(
+    client: &mut Client,
+    fake: &Fake,
+    rows: &[Row],
+    mut unsent: usize,
+) -> BTreeMap<String, usize> {
     let users: Vec<&str> = rows.iter().map(|row| row.get("user_id")).collect();
     let mut outcomes = BTreeMap::new();
     for (i, row) in rows.iter().enumerate() {
@@ -57,6 +62,7 @@ pub fn agree_with_bill(client: &mut Client, fake: &Fake, rows: &[Row]) -> BTreeM
         *outcomes.entry(outcome.to_owned()).or_default() += 1;
         let Some(generation) = billed_at_most_once(fake, users[i]) else {
             assert!(outcome == "unknown" && is_unknown(row), "{row:?}");
+            unsent = unsent.checked_sub(1).expect("it was sent");
             continue;
         };
         if ["committed", "rolled_back", "cancelled"].contains(&outcome) {

@@ -1,13 +1,9 @@
 //! An event per booked call, on private topics; and nothing that breaks in realtime fails or slows a call.
 
-use std::time::Duration;
-
-use hiems_tests::{ResultExt, wait_until};
+use hiems_tests::ResultExt;
 use serde_json::{Value, json};
 
 use super::project::{Project, call, claims};
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// The ids of the events of a topic, sorted.
 fn ids(events: &[(String, Value)], topic: &str) -> Vec<String> {
@@ -91,14 +87,7 @@ fn each_row_is_told_once_however_it_is_booked() {
     for mode in ["commit", "coalesced", "off"] {
         let project = Project::closed();
         project.database.set("hiems.notify", mode);
-        for pid in project.database.gateways() {
-            project
-                .database
-                .admin()
-                .execute("SELECT pg_terminate_backend($1)", &[&pid])
-                .expect("told");
-        }
-        wait_until("the gateway has left", SOON, || project.database.gateways().is_empty());
+        project.database.end_gateway();
         project.enable();
         let mut client = project.database.connect("authenticator");
         for (user, ending) in [("ada", 0), ("bea", 1), ("ada", 2), ("bea", 3), ("ada", 4)] {

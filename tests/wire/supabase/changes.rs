@@ -2,9 +2,14 @@
 //! subscriber's claims are an error for the others.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hiems_tests::wait_until;
 
 use super::project::{Project, call, claims, poisoned};
 use super::realtime::{Realtime, Subscriber, Told, subscriber};
+
+const SOON: Duration = Duration::from_secs(30);
 
 type Wishes = &'static [(&'static str, &'static str)];
 
@@ -96,7 +101,7 @@ fn a_level_that_is_taken_is_taken_here_too() {
     }
 }
 
-/// What retention does: keys of deleted rows go to every subscriber, and a row that is gone before the poll is
+/// The key of a deleted row goes to every subscriber, and a row that is gone before the poll is
 /// told to nobody.
 #[test]
 fn a_delete_tells_everybody_the_key_and_nothing_else() {
@@ -124,6 +129,35 @@ fn a_delete_tells_everybody_the_key_and_nothing_else() {
     delete(&id);
     let key = BTreeSet::from([format!("-{id}")]);
     assert_eq!(realtime.poll(), Told::from([(user("ada"), key.clone()), (user("bea"), key)]));
+}
+
+/// What `hiems.ledger_retention` deletes, too.
+#[test]
+fn what_is_deleted_as_old_is_told_to_everybody() {
+    let project = Project::new();
+    let database = &project.database;
+    let insert = "INSERT INTO hiems.ai_usage_logs (id, created_at, cost_usd, cost_source, outcome, attempts, streamed,
+                                                   principal, calls)
+                  SELECT gen_random_uuid(), now() - interval '2 days', 1, 'billed', 'recorded', 1, false, 'jwt:ada', 1
+                  FROM generate_series(1, 3) RETURNING id::text";
+    let rows = database.admin().query(insert, &[]).expect("old rows");
+    let keys: BTreeSet<String> =
+        rows.iter().map(|row| format!("-{}", row.get::<_, &str>(0))).collect();
+    let mut realtime = Realtime::start(database, vec![user("ada"), user("bea")]);
+    database.set("hiems.ledger_retention", "1d");
+    database.end_gateway();
+    let id = project.call("ada");
+    let all = Told::from([
+        (user("ada"), keys.iter().cloned().chain([id]).collect()),
+        (user("bea"), keys.clone()),
+    ]);
+    let mut told = Told::new();
+    wait_until("all is told", SOON, || {
+        for (subscriber, ids) in realtime.poll() {
+            told.entry(subscriber).or_default().extend(ids);
+        }
+        told == all
+    });
 }
 
 /// The policies ask once for a statement, not once for each row.

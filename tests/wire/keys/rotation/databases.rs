@@ -2,7 +2,7 @@
 
 use hiems_tests::{Cluster, Config, Database, KEY};
 
-use super::{call, end_gateway, master_keys, own_file, paid_by, rotate, set_key, write};
+use super::{call, master_keys, own_file, paid_by, rotate, set_key, write};
 
 #[test]
 fn a_rotation_in_one_leaves_the_other_s_keys_open() {
@@ -14,7 +14,7 @@ fn a_rotation_in_one_leaves_the_other_s_keys_open() {
     }
     let assert_open = |what: &str| {
         for database in both {
-            end_gateway(database);
+            database.end_gateway();
             call(&mut database.admin()).expect(what);
             assert_eq!(paid_by(database), KEY);
         }
@@ -58,7 +58,7 @@ fn rotations_at_once_lose_no_key() {
     });
     assert_eq!(master_keys(&cluster).len(), 1 + databases.len() * ROUNDS);
     for database in &databases {
-        end_gateway(database);
+        database.end_gateway();
         call(&mut database.admin()).expect("it opens");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hiems_tests::{Cluster, Config, Database, KEY, wait_until};
 
-use super::super::{call, end_gateway, refused, set_key, write};
+use super::super::{call, refused, set_key, write};
 use super::{master_keys, own_file, read, rotate};
 
 const SESSIONS: usize = 8;
@@ -59,13 +59,13 @@ fn no_call_fails_while_master_keys_and_keys_are_changed() {
         let billed = database.fake.bill().len() as i64;
         assert_eq!(database.count("hiems.ai_usage_logs WHERE outcome = 'committed'"), billed);
         assert_eq!(database.count("hiems.ai_usage_logs"), billed);
-        end_gateway(database);
+        database.end_gateway();
         call(&mut database.admin()).expect("an answer");
     }
     assert_eq!(master_keys(&cluster).len(), 1 + ROTATIONS + ROTATIONS.div_ceil(3) + 1);
     write(&cluster, &own_file(&cluster), &old, 0o600);
     for database in [&database, &neighbour] {
-        end_gateway(database);
+        database.end_gateway();
         refused(database, &mut database.admin());
     }
 }

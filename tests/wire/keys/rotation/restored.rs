@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use hiems_tests::{Cluster, Config, Database, KEY};
 
-use super::{call, end_gateway, master_keys, own_file, paid_by, refused, rotate, set_key, write};
+use super::{call, master_keys, own_file, paid_by, refused, rotate, set_key, write};
 
 /// A program of PostgreSQL's, for this database.
 fn program(database: &Database, name: &str) -> Command {
@@ -55,7 +55,7 @@ fn the_old_master_key_below_the_new_one_opens_what_was_dumped() {
     let kept = master_keys(&new);
     write(&new, &own_file(&new), &format!("{}\n{}\n", kept[0], ours[0]), 0o600);
     for database in [&to, &neighbour] {
-        end_gateway(database);
+        database.end_gateway();
         call(&mut database.admin()).expect("without the dumped server's line");
     }
 }
