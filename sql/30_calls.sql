@@ -24,8 +24,8 @@ CREATE TABLE hiems_private.calls (
     batch_id          uuid,
     batch_size        integer,
     principal         text NOT NULL,
-    -- The ledger row to be, as far as it is known.
-    entry             jsonb NOT NULL
+    -- The ledger row to be, as far as it is known. As text: it is written twice, and hardly ever looked into.
+    entry             json NOT NULL
 ) WITH (
     fillfactor = 70,
     -- Each call is an insert, some updates and a delete: what is dead must be found before it is in the way.

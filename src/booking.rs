@@ -53,8 +53,9 @@ pub fn book_meanwhile(calls: &mut Vec<(Uuid, Option<String>)>) -> Result<(), Err
 /// Behind the ledger's lock.
 fn write(settled: Vec<(Uuid, Option<String>)>) -> Result<(), Error> {
     refuse_trigger(settled.first().map(|(call, _)| *call))?;
-    let entries: Vec<String> = settled.into_iter().filter_map(|(_, entry)| entry).collect();
-    Ok(ledger::book(&entries)?)
+    let settled: Vec<(Uuid, String)> =
+        settled.into_iter().filter_map(|(call, entry)| Some((call, entry?))).collect();
+    Ok(ledger::book(&settled)?)
 }
 
 /// Leaves the booking to the gateway. False where it could not be told.

@@ -1,7 +1,9 @@
 //! The ledger's rows. The only writer of `hiems.ai_usage_logs`.
 
+mod book;
 mod retention;
 
+pub use book::book;
 pub use retention::{Deleted, delete_old, deletes_old_rows};
 
 use pgrx::spi::SpiResult;
@@ -12,7 +14,7 @@ use uuid::Uuid;
 
 use crate::openrouter::generation::Record;
 use crate::pg::{lock, spi, triggers};
-use crate::rows::ids;
+use crate::rows::{call, ids};
 
 /// A ledger row, by the names of its columns. What is None is NULL: not known, or not said.
 ///
@@ -115,11 +117,6 @@ pub enum CostSource {
     Unknown,
 }
 
-// From json, not jsonb, which would be made of the text first, for nothing.
-const BOOK: &str = "
-    INSERT INTO hiems.ai_usage_logs
-    SELECT row.* FROM json_populate_recordset(NULL::hiems.ai_usage_logs, $1::json) AS row";
-
 /// The name of a trigger on the ledger that is not hiems's own, as things are now: it would run with hiems's
 /// rights, so nothing may be written while there is one. Behind [`try_lock`] they stay so until the end of
 /// this transaction.
@@ -131,31 +128,6 @@ pub fn foreign_trigger() -> Option<String> {
 /// the way.
 pub fn try_lock() -> bool {
     lock::try_lock_for_writing(c"hiems", c"ai_usage_logs")
-}
-
-/// How much is booked in one statement: it is all in memory, as text and as rows.
-const MOST_BYTES: usize = 4 << 20;
-
-/// Books calls in the caller's own transaction; each entry is the JSON that the gateway settled.
-pub fn book(entries: &[String]) -> SpiResult<()> {
-    // The outcome is the callers': these rows go with their transaction.
-    let row = |entry: &String| {
-        let rest = entry.strip_prefix('{').unwrap_or(entry);
-        format!(r#"{{"outcome":"committed",{rest}"#)
-    };
-    let mut rest = entries;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = |entry: &&String| {
-            bytes += entry.len();
-            bytes <= MOST_BYTES
-        };
-        let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-        let rows: Vec<String> = part.iter().map(row).collect();
-        spi::execute(BOOK, &[format!("[{}]", rows.join(",")).into()])?;
-        rest = after;
-    }
-    Ok(())
 }
 
 /// True of a call `c` in the journal that its caller has not booked, while OpenRouter may still say what it
@@ -171,7 +143,7 @@ pub(crate) use waits_for_its_cost;
 macro_rules! outcome {
     () => {
         "CASE
-             WHEN c.state = 'unknown' AND c.entry ? 'error_code' THEN 'unknown'
+             WHEN c.state = 'unknown' AND c.entry ->> 'error_code' IS NOT NULL THEN 'unknown'
              WHEN c.state = 'failed' THEN 'failed'
              WHEN c.system_identifier = $1 AND c.deferred_xid IS NOT NULL
                  THEN CASE pg_xact_status(c.deferred_xid)
@@ -196,7 +168,7 @@ macro_rules! move_due {
                 SELECT row.*
                 FROM missing JOIN hiems_private.calls AS c ON c.id = missing.id,
                      jsonb_populate_record(NULL::hiems.ai_usage_logs,
-                                           c.entry || jsonb_build_object('outcome', ",
+                                           c.entry::jsonb || jsonb_build_object('outcome', ",
             outcome!(),
             "        )) AS row
                 ON CONFLICT (id) DO NOTHING
@@ -233,7 +205,7 @@ macro_rules! book_finished {
             ), ",
             move_due!(),
             "
-            SELECT (SELECT array_agg(id::text) FROM due),
+            SELECT (SELECT array_agg(id) FROM due),
                    (SELECT jsonb_agg(to_jsonb(t))::text FROM to_look_up AS t), ",
             $left
         )
@@ -279,9 +251,9 @@ pub fn book_finished(system_identifier: i64, look: Look, limit: usize) -> SpiRes
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let arguments = [system_identifier.into(), ids(calls).into(), limit.into()];
     let swept = spi::query(statement, &arguments, |row| {
-        let due = row.get::<Vec<String>>(1)?.unwrap_or_default();
+        let due = row.get::<Vec<pgrx::Uuid>>(1)?.unwrap_or_default();
         Ok(Swept {
-            due: due.iter().filter_map(|id| Uuid::parse_str(id).ok()).collect(),
+            due: due.into_iter().map(call).collect(),
             to_look_up: row.get::<String>(2)?,
             left: row.get::<i64>(3)?,
         })

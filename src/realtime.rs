@@ -5,7 +5,7 @@
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
 
-use crate::pg::spi;
+use crate::pg::{notify, spi};
 use crate::rows::ids;
 use crate::supabase::broadcast;
 
@@ -13,16 +13,30 @@ use crate::supabase::broadcast;
 // notify, at commit: silent well before.
 const TELL: &str = r#"
     SELECT pg_notify('hiems_usage', format('{"v":1,"count":%s,"ids":["%s"]}', count(*),
-                                           string_agg(numbered.id, '","')))
+                                           string_agg(numbered.id::text, '","')))
     FROM (SELECT id, (number - 1) / 100 AS message
-          FROM unnest($1::text[]) WITH ORDINALITY AS row (id, number)
+          FROM unnest($1::uuid[]) WITH ORDINALITY AS row (id, number)
           WHERE pg_notification_queue_usage() <= 0.9) AS numbered
     GROUP BY numbered.message
     ORDER BY numbered.message"#;
 
+/// How full the queue of messages may be.
+const FULL: f64 = 0.9;
+
 const CALLS_ENDED: &str = "
-    SELECT pg_notify('hiems_calls', id) FROM unnest($1::text[]) AS id
+    SELECT pg_notify('hiems_calls', id::text) FROM unnest($1::uuid[]) AS id
     WHERE pg_notification_queue_usage() <= 0.9";
+
+/// Tells of rows that a caller books, with its commit: what the trigger in `sql/85_realtime.sql` does after a statement.
+pub fn tell_of_booking(rows: impl ExactSizeIterator<Item = Uuid>) {
+    if notify::queue_usage() > FULL {
+        return;
+    }
+    let count = rows.len();
+    let ids: Vec<String> = rows.take(100).map(|id| format!("\"{id}\"")).collect();
+    let ids = ids.join(",");
+    notify::notify("hiems_usage", &format!(r#"{{"v":1,"count":{count},"ids":[{ids}]}}"#));
+}
 
 /// Tells of these ledger rows with the commit of this transaction, which must have them in its ledger: listeners
 /// if `notifies`, and, soon after the commit, those who have joined Supabase's channels.

@@ -1,13 +1,15 @@
 //! The synchronous call.
 
 use pgrx::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::booking;
 use crate::collect;
 use crate::error::{self, Error, or_raise};
 use crate::gateway::{self, Answered, Submitted};
+use crate::openrouter::fields;
 use crate::pg::arguments::Jsonb;
 use crate::pg::xact;
 use crate::prompt::{self, Prompt};
@@ -58,8 +60,11 @@ fn ask(
 
 /// The text of an answer; None where it has none.
 pub(super) fn text_of(body: &str) -> Option<String> {
-    let body: Value = serde_json::from_str(body).unwrap_or_default();
-    body.pointer("/choices/0/message/content").and_then(Value::as_str).map(str::to_owned)
+    let [choices] = fields::pick(body, &["choices"]).ok()?;
+    let choices: Vec<&RawValue> = fields::read(choices)?;
+    let [message] = fields::pick_of(choices.first().copied(), &["message"]);
+    let [content] = fields::pick_of(message, &["content"]);
+    fields::read(content)
 }
 
 /// Messages that ask one question.

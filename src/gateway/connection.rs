@@ -3,6 +3,7 @@
 //! It closes when it is dropped, also by the unwinding of an ERROR: the gateway sees the end of the
 //! stream, and knows that its caller has gone.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -35,7 +36,12 @@ pub struct Connection {
     // Dropped first: it refers to the stream's descriptor.
     wait: WaitSet,
     stream: UnixStream,
+    /// What has been read ahead, so that a small frame is one read.
+    ahead: VecDeque<u8>,
 }
+
+/// How much is read at a time, where that is more than what is asked for.
+const AHEAD: usize = 8 * 1024;
 
 /// How long a gateway that accepted may take for its hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +55,8 @@ impl Connection {
         // Unix sockets connect at once, or fail: also where the backlog is full.
         socket.connect(&address).map_err(|_| Broken::Closed)?;
         let stream = UnixStream::from(std::os::fd::OwnedFd::from(socket));
-        let mut connection = Connection { wait: WaitSet::new(stream.as_raw_fd()), stream };
+        let mut connection =
+            Connection { wait: WaitSet::new(stream.as_raw_fd()), stream, ahead: VecDeque::new() };
         let mut hello = [0; HELLO.len()];
         connection.read_exact(&mut hello, Some(Instant::now() + HELLO_TIMEOUT))?;
         match Greeting::read(hello) {
@@ -66,7 +73,8 @@ impl Connection {
     pub fn is_fresh(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit(); 1];
         let socket = socket2::SockRef::from(&self.stream);
-        matches!(socket.peek(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        self.ahead.is_empty()
+            && matches!(socket.peek(&mut byte), Err(e) if e.kind() == ErrorKind::WouldBlock)
     }
 
     /// Sends a frame.
@@ -135,11 +143,22 @@ impl Connection {
     }
 
     fn read_exact(&mut self, buffer: &mut [u8], deadline: Option<Instant>) -> Result<(), Broken> {
-        let mut filled = 0;
+        // Never fails, and gives what there is.
+        let mut filled = self.ahead.read(buffer).unwrap_or_default();
         while filled < buffer.len() {
-            match self.stream.read(&mut buffer[filled..]) {
+            let left = buffer.len() - filled;
+            let mut more = [0; AHEAD];
+            let is_large = left >= AHEAD;
+            let into = if is_large { &mut buffer[filled..] } else { &mut more[..] };
+            match self.stream.read(into) {
                 Ok(0) => return Err(Broken::Closed),
-                Ok(read) => filled += read,
+                Ok(read) if is_large => filled += read,
+                Ok(read) => {
+                    let (asked_for, rest) = more[..read].split_at(read.min(left));
+                    buffer[filled..filled + asked_for.len()].copy_from_slice(asked_for);
+                    filled += asked_for.len();
+                    self.ahead.extend(rest);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     interrupts::check();
                     let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));

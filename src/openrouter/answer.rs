@@ -1,12 +1,11 @@
 //! The answer to a chat completion: what the ledger and the caller need of it.
 //! Source: OpenRouter's "API reference, responses" (openrouter.ai/docs/api-reference).
 
-use std::collections::HashMap;
-
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::failure::{self, ErrorAnswer};
+use super::fields::{self, Field};
 use super::json_text::{self, Fit};
 use super::usage::Usage;
 
@@ -50,9 +49,57 @@ pub enum Outcome {
 /// Deeper answers are not given to callers: `jsonb` reads them by recursion.
 pub(super) const MAX_DEPTH: usize = 1_000;
 
-/// Fields by name, unparsed: one that is too deep or of another type than expected spoils no other,
-/// and of a field given twice the last counts, as in `jsonb`.
-pub(super) type Fields<'a> = HashMap<String, &'a RawValue>;
+/// What is looked at of a body, or of a chunk of one.
+#[derive(Default)]
+pub(super) struct Body<'a> {
+    id: Field<'a>,
+    model: Field<'a>,
+    provider: Field<'a>,
+    choices: Option<Vec<&'a RawValue>>,
+    usage: Field<'a>,
+    error: Field<'a>,
+}
+
+impl<'a> Body<'a> {
+    /// The error: it is no JSON, or no object.
+    pub fn read(text: &'a str) -> serde_json::Result<Body<'a>> {
+        let names = ["id", "model", "provider", "choices", "usage", "error"];
+        let [id, model, provider, choices, usage, error] = fields::pick(text, &names)?;
+        Ok(Body { id, model, provider, choices: fields::read(choices), usage, error })
+    }
+
+    /// None where it is no array.
+    pub fn choices(&self) -> Option<&[&'a RawValue]> {
+        self.choices.as_deref()
+    }
+
+    pub fn error(&self) -> Option<Value> {
+        fields::read(self.error).filter(Value::is_object)
+    }
+
+    /// What it says; without its text.
+    pub fn answer(&self) -> Answer {
+        let choice = self.choices().and_then(|choices| choices.first().copied());
+        let names = ["finish_reason", "native_finish_reason", "error"];
+        let [finish_reason, native_finish_reason, error] = fields::pick_of(choice, &names);
+        let error = fields::read(error).filter(Value::is_object);
+        Answer {
+            text: String::new(),
+            changed: false,
+            generation_id: string(self.id),
+            model: string(self.model),
+            provider: string(self.provider),
+            finish_reason: string(finish_reason),
+            native_finish_reason: string(native_finish_reason),
+            choice_error: error.map(|error| failure::error_code(&error, None)),
+            usage: self.usage.and_then(Usage::read),
+        }
+    }
+}
+
+fn string(field: Field) -> Option<String> {
+    fields::read(field).filter(|text: &String| !text.is_empty())
+}
 
 /// Reads an HTTP answer.
 pub fn read(http: &HttpAnswer) -> Outcome {
@@ -60,7 +107,7 @@ pub fn read(http: &HttpAnswer) -> Outcome {
     let changed = text.as_bytes() != http.body;
     // A slow answer begins with white space, sent to keep the connection alive.
     let text = text.trim();
-    let body: Fields = match serde_json::from_str(text) {
+    let body = match Body::read(text) {
         Ok(body) => body,
         Err(_) if http.status >= 400 => {
             let error = failure::error_answer(http.status, None, http.retry_after);
@@ -72,10 +119,9 @@ pub fn read(http: &HttpAnswer) -> Outcome {
             return Outcome::Unreadable { why, answer: None };
         }
     };
-    let error = value(&body, "error").filter(Value::is_object);
-    let choices: Option<Vec<&RawValue>> = field(&body, "choices");
-    let answer = Box::new(Answer { changed, ..answer(&body, choices.as_deref(), text) });
-    let answered = choices.as_ref().is_some_and(|c| error.is_none() || !c.is_empty());
+    let error = body.error();
+    let answer = Box::new(Answer { text: text.to_owned(), changed, ..body.answer() });
+    let answered = body.choices().is_some_and(|c| error.is_none() || !c.is_empty());
     if http.status < 400 && answered {
         if depth > MAX_DEPTH {
             let why = format!("the body is nested {depth} deep");
@@ -89,37 +135,6 @@ pub fn read(http: &HttpAnswer) -> Outcome {
     }
     let error = failure::error_answer(http.status, error.as_ref(), http.retry_after);
     Outcome::Failed { error, answer: Some(answer) }
-}
-
-/// What a body, or a chunk of one, says.
-pub(super) fn answer(body: &Fields, choices: Option<&[&RawValue]>, text: &str) -> Answer {
-    let choice: Fields = choices
-        .and_then(|choices| serde_json::from_str(choices.first()?.get()).ok())
-        .unwrap_or_default();
-    let error = value(&choice, "error").filter(Value::is_object);
-    Answer {
-        text: text.to_owned(),
-        changed: false,
-        generation_id: string(body, "id"),
-        model: string(body, "model"),
-        provider: string(body, "provider"),
-        finish_reason: string(&choice, "finish_reason"),
-        native_finish_reason: string(&choice, "native_finish_reason"),
-        choice_error: error.map(|error| failure::error_code(&error, None)),
-        usage: value(body, "usage").filter(Value::is_object).map(|usage| Usage::read(&usage)),
-    }
-}
-
-pub(super) fn field<'a, T: serde::Deserialize<'a>>(fields: &Fields<'a>, name: &str) -> Option<T> {
-    serde_json::from_str(fields.get(name)?.get()).ok()
-}
-
-pub(super) fn value(fields: &Fields, name: &str) -> Option<Value> {
-    field(fields, name)
-}
-
-fn string(fields: &Fields, name: &str) -> Option<String> {
-    field(fields, name).filter(|text: &String| !text.is_empty())
 }
 
 #[cfg(test)]

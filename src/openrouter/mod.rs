@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod client;
 pub mod failure;
+pub mod fields;
 pub mod generation;
 pub mod json_text;
 pub mod key_info;

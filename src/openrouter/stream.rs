@@ -1,10 +1,13 @@
 //! A streamed answer: its chunks, and what they say together.
 //! Source: OpenRouter's "Streaming", "Errors and debugging" (openrouter.ai/docs).
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::answer::{self, Answer, Fields, MAX_DEPTH};
+use super::answer::{Answer, Body, MAX_DEPTH};
+use super::fields;
 use super::json_text::{self, Fit};
 
 /// What has been heard of a streamed answer. `usage` counts wherever it stands, the last one if there are
@@ -38,7 +41,7 @@ impl Transcript {
             return None;
         }
         let Fit { text, depth } = json_text::fit_for_jsonb(data);
-        let chunk: Fields = match serde_json::from_str(text.trim()) {
+        let chunk = match Body::read(text.trim()) {
             Ok(chunk) => chunk,
             Err(error) => {
                 let what = if error.is_data() { "an object" } else { "JSON" };
@@ -46,11 +49,10 @@ impl Transcript {
                 return None;
             }
         };
-        let choices: Option<Vec<&RawValue>> = answer::field(&chunk, "choices");
-        self.hear(answer::answer(&chunk, choices.as_deref(), ""));
+        self.hear(chunk.answer());
         self.answer.changed |= text.as_bytes() != data;
-        self.has_begun = self.has_begun || choices.is_some_and(|choices| says_anything(&choices));
-        if let Some(error) = answer::value(&chunk, "error").filter(Value::is_object) {
+        self.has_begun = self.has_begun || chunk.choices().is_some_and(says_anything);
+        if let Some(error) = chunk.error() {
             self.error = Some(error);
             return None;
         }
@@ -89,8 +91,8 @@ impl Transcript {
 /// True if one of these choices has a token in it.
 fn says_anything(choices: &[&RawValue]) -> bool {
     choices.iter().any(|choice| {
-        let choice: Fields = serde_json::from_str(choice.get()).unwrap_or_default();
-        let delta: Fields = answer::field(&choice, "delta").unwrap_or_default();
+        let [delta] = fields::pick_of(Some(*choice), &["delta"]);
+        let delta: HashMap<String, &RawValue> = fields::read(delta).unwrap_or_default();
         let is_token = |value: &RawValue| !matches!(value.get(), "null" | "\"\"" | "[]" | "{}");
         delta.iter().any(|(name, value)| !NO_TOKENS.contains(&&**name) && is_token(value))
     })

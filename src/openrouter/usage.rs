@@ -6,7 +6,9 @@
 //! Source: OpenRouter's "Usage accounting" (openrouter.ai/docs).
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::fields::{self, Field, pick_of};
 use super::money::{self, Amount};
 
 /// What an answer says of its usage; None is "not said", never 0.
@@ -24,21 +26,39 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Reads the `usage` of an answer; unknown fields and unexpected types are passed over.
-    pub fn read(usage: &Value) -> Usage {
-        let count = |path: &str| usage.pointer(path).and_then(Value::as_i64);
-        Usage {
-            prompt_tokens: count("/prompt_tokens"),
-            completion_tokens: count("/completion_tokens"),
-            total_tokens: count("/total_tokens"),
-            cached_tokens: count("/prompt_tokens_details/cached_tokens"),
-            cache_write_tokens: count("/prompt_tokens_details/cache_write_tokens"),
-            reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
-            cost: money::amount(usage.get("cost")),
-            upstream_cost: money::amount(usage.pointer("/cost_details/upstream_inference_cost")),
-            is_byok: usage.get("is_byok").and_then(Value::as_bool),
-        }
+    /// Reads the `usage` of an answer; unknown fields and unexpected types are passed over. None: it is no object.
+    pub fn read(usage: &RawValue) -> Option<Usage> {
+        let names = [
+            "prompt_tokens",
+            "completion_tokens",
+            "total_tokens",
+            "prompt_tokens_details",
+            "completion_tokens_details",
+            "cost",
+            "cost_details",
+            "is_byok",
+        ];
+        let [prompt, completion, total, of_prompt, of_completion, cost, of_cost, is_byok] =
+            fields::pick(usage.get(), &names).ok()?;
+        let [cached, written] = pick_of(of_prompt, &["cached_tokens", "cache_write_tokens"]);
+        let [reasoning] = pick_of(of_completion, &["reasoning_tokens"]);
+        let [upstream_cost] = pick_of(of_cost, &["upstream_inference_cost"]);
+        Some(Usage {
+            prompt_tokens: fields::read(prompt),
+            completion_tokens: fields::read(completion),
+            total_tokens: fields::read(total),
+            cached_tokens: fields::read(cached),
+            cache_write_tokens: fields::read(written),
+            reasoning_tokens: fields::read(reasoning),
+            cost: amount(cost),
+            upstream_cost: amount(upstream_cost),
+            is_byok: fields::read(is_byok),
+        })
     }
+}
+
+fn amount(field: Field) -> Amount {
+    money::amount(fields::read::<Value>(field).as_ref())
 }
 
 #[cfg(test)]
@@ -47,15 +67,15 @@ mod tests {
 
     #[test]
     fn a_byok_answer_keeps_fee_and_provider_bill_apart() {
-        let usage = serde_json::from_str::<Value>(
+        let usage = serde_json::from_str::<&RawValue>(
             r#"{"prompt_tokens": 64, "completion_tokens": 98, "total_tokens": 162, "cost": 0,
                 "is_byok": true, "cost_details": {"upstream_inference_cost": 0.0003253},
                 "prompt_tokens_details": {"cached_tokens": 12},
                 "completion_tokens_details": null}"#,
         );
-        let usage = usage.map(|usage| Usage::read(&usage));
+        let usage = usage.ok().and_then(Usage::read);
         let token = |amount: &Amount| amount.clone().known().map(|n| n.as_str().to_owned());
-        assert!(usage.is_ok_and(|usage| {
+        assert!(usage.is_some_and(|usage| {
             token(&usage.cost).as_deref() == Some("0")
                 && token(&usage.upstream_cost).as_deref() == Some("0.0003253")
                 && usage.is_byok == Some(true)

@@ -24,13 +24,15 @@ pub fn raise_open_files() {
 }
 
 /// What is large is given back to the system as soon as it is free: left to itself, glibc keeps tens of MB
-/// once a few prompts of that size have gone through.
+/// once a few prompts of that size have gone through. What is small stays for the next calls: it is had and given back
+/// with each commit.
 pub fn give_memory_back() {
     // SAFETY: sets parameters of the allocator.
     #[cfg(target_env = "gnu")]
     unsafe {
         const LARGE: i32 = 256 * 1024;
+        const SPARE: i32 = 4 * 1024 * 1024;
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, SPARE);
     }
 }

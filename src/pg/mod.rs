@@ -2,6 +2,7 @@
 //!
 //! Owns what cannot be said in safe Rust, and nothing else: no SQL of a table, no rule of hiems.
 
+pub mod append;
 pub mod arguments;
 pub mod background;
 pub mod client;
@@ -12,6 +13,7 @@ pub mod interrupts;
 pub mod limits;
 pub mod lock;
 pub mod memory;
+pub mod notify;
 pub mod procedure;
 pub mod process;
 pub mod report;

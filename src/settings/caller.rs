@@ -9,6 +9,11 @@ pub fn answer_retention() -> Duration {
     seconds(&ANSWER_RETENTION)
 }
 
+/// True where each booking transaction tells listeners itself: `hiems.notify`.
+pub fn tells_with_commit() -> bool {
+    NOTIFY.get() == Notify::Commit
+}
+
 /// `hiems.allow_drop`.
 pub fn allow_drop() -> bool {
     ALLOW_DROP.get()

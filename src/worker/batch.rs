@@ -7,6 +7,7 @@ mod part;
 mod spill;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiResult;
@@ -33,12 +34,11 @@ type Asked<T> = oneshot::Sender<T>;
 
 #[derive(Default)]
 pub struct Batch {
-    intents: Vec<(Box<Submit>, Asked<Admission>)>,
+    intents: Vec<(Arc<Submit>, Asked<Admission>)>,
     /// Intents that are durable in the spill, and whose callers have been told.
     spilled: Vec<Intent>,
-    generations: HashMap<Uuid, String>,
+    generations: HashMap<Uuid, Generation>,
     spilled_generations: HashMap<Uuid, String>,
-    oldest_generation: Option<Instant>,
     /// The generations' ids that a file holds as well, until this is committed.
     kept: HashMap<Uuid, Kept>,
     again: Vec<(Uuid, i32, Asked<()>)>,
@@ -50,6 +50,12 @@ pub struct Batch {
     spilled_gone: Vec<Uuid>,
     unsent: Vec<Uuid>,
     spilled_unsent: Vec<Uuid>,
+}
+
+/// A generation's id, and since when it has been waiting.
+struct Generation {
+    id: String,
+    since: Instant,
 }
 
 /// An answer that its caller went without.
@@ -103,8 +109,7 @@ impl Batch {
         match event {
             Event::Intent { submit, done } => self.intents.push((submit, done)),
             Event::Generation { came, kept, since } => {
-                self.oldest_generation.get_or_insert(since);
-                self.generations.insert(came.id, came.generation_id);
+                self.generations.insert(came.id, Generation { id: came.generation_id, since });
                 self.kept.insert(came.id, kept);
             }
             Event::Again { call, attempts, done } => {
@@ -138,14 +143,20 @@ impl Batch {
     pub fn forget_generation(&mut self, of: Uuid) {
         self.generations.remove(&of);
         self.spilled_generations.remove(&of);
-        if self.generations.is_empty() {
-            self.oldest_generation = None;
-        }
     }
 
     /// Since when a generation's id has been waiting.
     pub fn oldest_generation(&self) -> Option<Instant> {
-        self.oldest_generation
+        self.generations.values().map(|generation| generation.since).min()
+    }
+
+    /// Takes out the generations' ids that have come after `moment`: most calls end soon after, and their settlements
+    /// hold the ids themselves.
+    pub fn take_generations_after(&mut self, moment: Instant) -> Batch {
+        let is_young = |_: &Uuid, generation: &mut Generation| generation.since > moment;
+        let generations: HashMap<_, _> = self.generations.extract_if(is_young).collect();
+        let kept = self.kept.extract_if(|call, _| generations.contains_key(call)).collect();
+        Batch { generations, kept, ..Batch::default() }
     }
 
     /// True if somebody waits for the commit.
@@ -173,7 +184,6 @@ impl Batch {
         earlier.spilled.append(&mut self.spilled);
         earlier.spilled_generations.extend(std::mem::take(&mut self.spilled_generations));
         earlier.generations.extend(std::mem::take(&mut self.generations));
-        earlier.oldest_generation = earlier.oldest_generation.or(self.oldest_generation);
         earlier.kept.extend(std::mem::take(&mut self.kept));
         earlier.again.append(&mut self.again);
         earlier.settlements.append(&mut self.settlements);
@@ -205,7 +215,8 @@ impl Batch {
         let intents: Vec<&Intent> = self.spilled.iter().chain(&intents).collect();
         journal::insert(&intents, system)?;
         journal::set_generations(&self.spilled_generations)?;
-        journal::set_generations(&self.generations)?;
+        let generations = self.generations.iter();
+        journal::set_generations(generations.map(|(call, generation)| (call, &generation.id)))?;
         journal::send_again(self.again.iter().map(|(call, attempts, _)| (*call, *attempts)))?;
         let mut entries = HashMap::new();
         let (mut to_look_up, mut ended, mut to_book) = (Vec::new(), Vec::new(), Vec::new());

@@ -3,10 +3,12 @@
 
 mod stream;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use reqwest::header::HeaderValue;
 use secrecy::SecretSlice;
 use tokio::sync::watch;
@@ -31,7 +33,7 @@ const LEAST_PART: u32 = 4;
 /// How often it is looked whether a transaction that claims the same idempotency key is over.
 const CLAIM_POLL: Duration = Duration::from_millis(20);
 
-/// Runs a call, and settles it even if its task panics. `gone` says true once the caller has left, or wants no
+/// Runs a call, and settles it even if it panics. `gone` says true once the caller has left, or wants no
 /// more of a stream. `rows`: where a stream's chunks go, each as it comes; the answer's body is empty then. `slot`:
 /// is left as soon as OpenRouter has answered.
 pub async fn run(
@@ -42,13 +44,13 @@ pub async fn run(
     rows: Option<Rows>,
     slot: Option<Arc<Slot>>,
 ) -> Answer {
-    let entry = submit.entry.clone();
-    let task = tokio::spawn(admit(Arc::clone(&shared), submit, body, gone, rows, slot));
-    match task.await {
+    let submit = Arc::new(submit);
+    let call = admit(Arc::clone(&shared), Arc::clone(&submit), body, gone, rows, slot);
+    match AssertUnwindSafe(call).catch_unwind().await {
         Ok(answer) => answer,
         Err(_) => {
             let failure = Failure::new(FailureKind::Internal, "the gateway failed during the call");
-            settle(&shared, Settlement::lost(entry, "internal", failure)).await
+            settle(&shared, Settlement::lost(submit.entry.clone(), "internal", failure)).await
         }
     }
 }
@@ -56,7 +58,7 @@ pub async fn run(
 /// Has the intent committed, and sends the call.
 async fn admit(
     shared: Arc<Shared>,
-    submit: Submit,
+    submit: Arc<Submit>,
     body: Bytes,
     gone: watch::Receiver<bool>,
     rows: Option<Rows>,
@@ -106,14 +108,14 @@ async fn admit(
 /// and has ended. One that failed unbilled has set the key free. One of a batch waits for room.
 async fn admission(
     shared: &Arc<Shared>,
-    submit: Submit,
+    submit: Arc<Submit>,
     mut gone: watch::Receiver<bool>,
 ) -> Result<(Go, Flight), Answer> {
     let mut looked_at = None;
     let mut queue = Queue::new(shared);
     loop {
         let flight = Flight::new(shared);
-        let asked = Box::new(submit.clone());
+        let asked = Arc::clone(&submit);
         let is_patient = submit.batch.is_some();
         let taken = match shared.outbox.ask(|done| Event::Intent { submit: asked, done }).await {
             Some(Ok(go)) => return Ok((go, flight)),

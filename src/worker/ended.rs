@@ -1,7 +1,7 @@
 //! The calls that have ended and that the sweep has still to do with. Whose turn it is can be told from memory:
 //! the journal is looked into only where there is something to book or to forget.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use uuid::Uuid;
 
@@ -27,14 +27,21 @@ impl EndedCalls {
         }
     }
 
-    /// Takes out at most `limit` calls that are not `open` and whose callers' transactions are over.
-    pub fn take_due(&mut self, open: &HashSet<Uuid>, limit: usize) -> Vec<Uuid> {
+    /// The calls.
+    pub fn calls(&self) -> impl Iterator<Item = Uuid> {
+        self.0.keys().copied()
+    }
+
+    /// Takes out at most `limit` of these calls: those whose callers' transactions are over.
+    pub fn take_due(&mut self, calls: impl Iterator<Item = Uuid>, limit: usize) -> Vec<Uuid> {
         // One look at each transaction, which may have made many calls.
         let mut is_over: HashMap<u64, bool> = HashMap::new();
-        let mut is_due = |call: &Uuid, xid: &Option<u64>| {
-            !open.contains(call)
-                && xid.is_none_or(|xid| *is_over.entry(xid).or_insert_with(|| xact::is_over(xid)))
+        let mut is_due = |call: &Uuid| match self.0.get(call) {
+            Some(Some(xid)) => *is_over.entry(*xid).or_insert_with(|| xact::is_over(*xid)),
+            ended => ended.is_some(),
         };
-        self.0.extract_if(|call, xid| is_due(call, xid)).take(limit).map(|(call, _)| call).collect()
+        let due: Vec<Uuid> = calls.filter(&mut is_due).take(limit).collect();
+        self.remove(&due);
+        due
     }
 }

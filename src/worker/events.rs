@@ -42,7 +42,7 @@ pub type LedgerRow = Option<String>;
 /// A piece of work for the main thread.
 pub enum Event {
     /// Admit a call and commit its intent; then it may be sent.
-    Intent { submit: Box<Submit>, done: oneshot::Sender<Admission> },
+    Intent { submit: Arc<Submit>, done: oneshot::Sender<Admission> },
     /// The generation's id has come with the headers, at that time.
     Generation { came: Came, kept: Kept, since: Instant },
     /// Commit how a call ended.

@@ -14,7 +14,7 @@ use crate::gateway::protocol::BatchOf;
 use crate::idempotency::Idempotency;
 use crate::ledger::{Entry, waits_for_its_cost};
 use crate::pg::{lock, spi};
-use crate::rows::{ids, json};
+use crate::rows::{id, ids, json};
 
 /// A call about to be sent.
 #[derive(Clone, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ const INSERT: &str = "
     INSERT INTO hiems_private.calls
         (id, state, created_at, caller_xid, system_identifier, principal, entry, batch_id, batch_size)
     SELECT i.id, 'sent', i.created_at, i.caller_xid, $1, i.principal, i.entry, i.batch_id, i.batch_size
-    FROM unnest($2::uuid[], $3::timestamptz[], $4::xid8[], $5::text[], $6::jsonb[], $7::uuid[], $8::integer[])
+    FROM unnest($2::uuid[], $3::timestamptz[], $4::xid8[], $5::text[], $6::json[], $7::uuid[], $8::integer[])
         AS i (id, created_at, caller_xid, principal, entry, batch_id, batch_size)
     ON CONFLICT (id) DO NOTHING";
 
@@ -54,7 +54,7 @@ const LEFT_GENERATIONS: &str = "
 // Before it is sent again: what the first attempts gave says nothing of the next.
 const SEND_AGAIN: &str = "
     UPDATE hiems_private.calls AS c
-    SET generation_id = NULL, entry = c.entry || jsonb_build_object('attempts', a.attempts)
+    SET generation_id = NULL, entry = c.entry::jsonb || jsonb_build_object('attempts', a.attempts)
     FROM jsonb_to_recordset($1::jsonb) AS a (id uuid, attempts integer)
     WHERE c.id = a.id";
 
@@ -66,12 +66,13 @@ const SETTLE: &str = concat!(
          settled_at = now(),
          generation_id = coalesce(e.generation_id, c.generation_id),
          look_up = e.look_up AND coalesce(e.generation_id, c.generation_id) IS NOT NULL,
-         entry = CASE WHEN e.generation_id IS NOT NULL THEN e.entry::jsonb
-                 ELSE c.entry || e.entry::jsonb || jsonb_build_object('generation_id', c.generation_id) END
+         entry = CASE WHEN e.generation_id IS NOT NULL THEN e.entry::json
+                 ELSE (c.entry::jsonb || e.entry::jsonb
+                       || jsonb_build_object('generation_id', c.generation_id))::json END
      FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::boolean[])
          AS e (id, state, generation_id, entry, look_up)
      WHERE c.id = e.id
-     RETURNING c.id::text, CASE WHEN e.generation_id IS NULL THEN c.entry::text END, c.generation_id, ",
+     RETURNING c.id, CASE WHEN e.generation_id IS NULL THEN c.entry::text END, c.generation_id, ",
     waits_for_its_cost!(),
     ", c.caller_xid::text"
 );
@@ -91,7 +92,7 @@ const FORGET: &str = "DELETE FROM hiems_private.calls WHERE id = ANY ($1::uuid[]
 const RECOVER: &str = "
     UPDATE hiems_private.calls
     SET state = 'unknown', settled_at = now(), look_up = $1 AND generation_id IS NOT NULL,
-        entry = entry || jsonb_build_object(
+        entry = entry::jsonb || jsonb_build_object(
             'generation_id', generation_id, 'error_code', 'gateway_lost')
     WHERE state = 'sent'";
 
@@ -150,15 +151,16 @@ pub fn insert(intents: &[&Intent], system_identifier: i64) -> SpiResult<()> {
     let each = |text: fn(&Intent) -> Option<String>| {
         intents.iter().map(|intent| text(intent)).collect::<Vec<_>>()
     };
+    let batches: Vec<_> = intents.iter().map(|intent| Some(id(intent.batch?.id))).collect();
     let sizes: Vec<_> = intents.iter().map(|intent| Some(intent.batch?.size)).collect();
     let arguments = [
         system_identifier.into(),
-        each(|intent| Some(intent.id.to_string())).into(),
+        ids(&intents.iter().map(|intent| intent.id).collect::<Vec<_>>()).into(),
         each(|intent| Some(intent.created_at.clone())).into(),
         each(|intent| intent.caller_xid.clone()).into(),
         each(|intent| Some(intent.principal.clone())).into(),
         each(|intent| Some(json(&intent.entry))).into(),
-        each(|intent| Some(intent.batch?.id.to_string())).into(),
+        batches.into(),
         sizes.into(),
     ];
     spi::execute(INSERT, &arguments)

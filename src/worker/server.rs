@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
@@ -55,8 +55,11 @@ pub async fn serve(listener: UnixListener, shared: Arc<Shared>) {
     }
 }
 
+/// Whole frames at a time, where they are small.
+type Reader = BufReader<OwnedReadHalf>;
+
 struct Connection {
-    reader: OwnedReadHalf,
+    reader: Reader,
     writer: OwnedWriteHalf,
     shared: Arc<Shared>,
     /// Set while its transaction changes the queue.
@@ -66,7 +69,7 @@ struct Connection {
 impl Connection {
     fn new(stream: UnixStream, shared: Arc<Shared>) -> Connection {
         let (reader, writer) = stream.into_split();
-        Connection { reader, writer, shared, enqueuing: None }
+        Connection { reader: BufReader::new(reader), writer, shared, enqueuing: None }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -167,7 +170,7 @@ impl Connection {
 }
 
 /// Reads a frame.
-async fn read(reader: &mut OwnedReadHalf) -> io::Result<(Request, Vec<u8>)> {
+async fn read(reader: &mut Reader) -> io::Result<(Request, Vec<u8>)> {
     let garbled = |what| io::Error::new(ErrorKind::InvalidData, what);
     let mut prefix = [0; PREFIX];
     reader.read_exact(&mut prefix).await?;
@@ -185,7 +188,7 @@ async fn write(writer: &mut OwnedWriteHalf, reply: &Reply, body: &[u8]) -> io::R
 }
 
 /// Waits for the end of the stream: a caller says nothing before its reply.
-async fn gone(reader: &mut OwnedReadHalf) -> io::Error {
+async fn gone(reader: &mut Reader) -> io::Error {
     match reader.read_u8().await {
         Ok(_) => ErrorKind::InvalidData.into(),
         Err(error) => error,

@@ -20,7 +20,8 @@ const OWNERS: [(&str, &str); 12] = [
 
 /// What somebody else may do as well, and why: the sweep forgets a call, or marks it as booked, in the
 /// statement that books it; a module's parts are the module.
-const ALSO: [(&str, &str, &str); 4] = [
+const ALSO: [(&str, &str, &str); 5] = [
+    ("insert into", "hiems.ai_usage_logs", "src/ledger/book.rs"),
     ("delete from", "hiems.ai_usage_logs", "src/ledger/retention.rs"),
     ("update", "hiems_private.queue", "src/queue/pick.rs"),
     ("delete from", "hiems_private.calls", "src/ledger.rs"),

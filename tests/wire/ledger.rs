@@ -2,6 +2,8 @@
 
 #[path = "ledger/append_only.rs"]
 mod append_only;
+#[path = "ledger/booking.rs"]
+mod booking;
 #[path = "ledger/costs.rs"]
 mod costs;
 #[path = "ledger/identity.rs"]

@@ -2,12 +2,13 @@
 
 use pgrx::datum::AnyNumeric;
 use serde::Deserialize;
-use serde_json::{Number, Value};
+use serde_json::Number;
 
 use super::super::key_check::numeric;
 use super::super::prompt::text_of;
 use crate::error::Error;
-use crate::openrouter::money;
+use crate::openrouter::fields;
+use crate::openrouter::usage::Usage;
 use crate::pg::arguments::Jsonb;
 
 /// One row.
@@ -86,6 +87,6 @@ pub fn cost(entry: Option<&str>) -> Option<Number> {
 
 /// Where the ledger's row comes later.
 fn cost_of_answer(body: &str) -> Option<Number> {
-    let body: Value = serde_json::from_str(body).ok()?;
-    money::amount(body.pointer("/usage/cost")).known()
+    let [usage] = fields::pick(body, &["usage"]).ok()?;
+    Usage::read(usage?)?.cost.known()
 }

@@ -1,7 +1,7 @@
 //! Parts of a batch. All that there is of one call stays together: a settlement without the intent
 //! before it would find no row to settle.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use uuid::Uuid;
 
@@ -23,14 +23,14 @@ impl Batch {
     /// Takes out all that there is of these calls.
     pub fn take_of(&mut self, calls: &HashSet<Uuid>) -> Batch {
         let is_of = |call: &Uuid| calls.contains(call);
-        let is_of_pair = |call: &Uuid, _: &mut String| calls.contains(call);
-        let generations: HashMap<_, _> = self.generations.extract_if(is_of_pair).collect();
-        let part = Batch {
+        Batch {
             intents: self.intents.extract_if(.., |(s, _)| is_of(&s.entry.id)).collect(),
             spilled: self.spilled.extract_if(.., |intent| is_of(&intent.id)).collect(),
-            oldest_generation: self.oldest_generation.filter(|_| !generations.is_empty()),
-            generations,
-            spilled_generations: self.spilled_generations.extract_if(is_of_pair).collect(),
+            generations: self.generations.extract_if(|call, _| is_of(call)).collect(),
+            spilled_generations: self
+                .spilled_generations
+                .extract_if(|call, _| is_of(call))
+                .collect(),
             kept: self.kept.extract_if(|call, _| is_of(call)).collect(),
             again: self.again.extract_if(.., |(call, ..)| is_of(call)).collect(),
             settlements: self
@@ -43,20 +43,16 @@ impl Batch {
             spilled_gone: self.spilled_gone.extract_if(.., |call| is_of(call)).collect(),
             unsent: self.unsent.extract_if(.., |call| is_of(call)).collect(),
             spilled_unsent: self.spilled_unsent.extract_if(.., |call| is_of(call)).collect(),
-        };
-        if self.generations.is_empty() {
-            self.oldest_generation = None;
         }
-        part
     }
 
     /// Every call that it says something of.
     pub fn all_calls(&self) -> HashSet<Uuid> {
         let intents = self.intents.iter().map(|(submit, _)| submit.entry.id);
-        let generations = self.spilled_generations.iter().chain(&self.generations);
+        let generations = self.spilled_generations.keys().chain(self.generations.keys());
         intents
             .chain(self.spilled.iter().map(|intent| intent.id))
-            .chain(generations.map(|(call, _)| *call))
+            .chain(generations.copied())
             .chain(self.again.iter().map(|(call, ..)| *call))
             .chain(self.calls())
             .collect()

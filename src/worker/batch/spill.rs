@@ -42,7 +42,7 @@ impl Batch {
         let records: Vec<Record> = intents
             .iter()
             .map(|intent| Record::Intent(Box::new(intent.clone())))
-            .chain(generations.map(|(call, id)| Record::Generation(*call, id.clone())))
+            .chain(generations.map(|(call, of)| Record::Generation(*call, of.id.clone())))
             .chain(
                 self.deferred
                     .iter()
@@ -68,8 +68,9 @@ impl Batch {
         let Spilled { go, mut intents, mut rows } = spilled;
         self.undelivered.clear();
         self.spilled.append(&mut intents);
-        self.spilled_generations.extend(std::mem::take(&mut self.generations));
-        self.oldest_generation = None;
+        let generations = std::mem::take(&mut self.generations).into_iter();
+        self.spilled_generations
+            .extend(generations.map(|(call, generation)| (call, generation.id)));
         self.spilled_gone.append(&mut self.gone);
         self.spilled_unsent.append(&mut self.unsent);
         for ((_, done), go) in self.intents.drain(..).zip(go) {

@@ -10,8 +10,8 @@ use crate::settings::SwitchOff;
 use crate::worker::batch::{Batch, Committed, Conditions};
 use crate::worker::spill::retire_ids;
 
-/// How long a generation's id may wait for a commit that goes anyway: with the waking and the commit it is
-/// durable within 10 ms.
+/// How long a generation's id waits: most calls have ended by then, and their settlements hold it. With the waking and
+/// the commit it is durable within 10 ms.
 pub(super) const GENERATION_DELAY: Duration = Duration::from_millis(5);
 /// How long to wait after a batch that somebody's lock held up, or that failed for another reason.
 const LOCK_DELAY: Duration = Duration::from_millis(20);
@@ -70,7 +70,9 @@ impl Gateway {
         if !self.batch.is_urgent() && !due {
             return;
         }
-        let batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.batch);
+        // Their turn comes.
+        self.batch = batch.take_generations_after(now - delay);
         self.unswept = true;
         match self.commit_batch(batch) {
             Ok(()) => self.locked_since = None,

@@ -90,9 +90,17 @@ impl Gateway {
         if self.ended.is_empty() || self.settings.switch_off == SwitchOff::Sweep {
             return;
         }
-        let open = self.open_calls();
+        // In the same order as for all of them.
+        let closed = self.shared.closed(self.ended.calls());
+        if closed.is_empty() {
+            return;
+        }
+        self.commit_all();
+        let unwritten: HashSet<Uuid> = self.batch.calls().chain(self.stuck.calls()).collect();
+        let closed = self.shared.closed(closed.into_iter());
         let chunk = self.chunk.size();
-        let calls = self.ended.take_due(&open, chunk);
+        let written = closed.into_iter().filter(|call| !unwritten.contains(call));
+        let calls = self.ended.take_due(written, chunk);
         if calls.is_empty() {
             return;
         }

@@ -9,7 +9,7 @@ use super::{SETTLE, ToLookUp, to_look_up};
 use crate::ledger::{CostSource, Entry};
 use crate::pg::spi;
 use crate::rates::Rates;
-use crate::rows::{ids, json};
+use crate::rows::{self, ids, json};
 use crate::worker::settlement::State;
 
 /// How a call ended.
@@ -58,7 +58,7 @@ pub fn settle(ended: &[Ended], rules: &Rules) -> SpiResult<Vec<Settled>> {
     let mut found: Vec<Option<Settled>> = ended.iter().map(|_| None).collect();
     let places: HashMap<Uuid, usize> = calls.iter().copied().zip(0..).collect();
     spi::query(SETTLE, &arguments, |row| {
-        let call = row.get::<String>(1)?.and_then(|id| Uuid::parse_str(&id).ok());
+        let call = row.get::<pgrx::Uuid>(1)?.map(rows::call);
         let Some((call, place)) = call.and_then(|call| Some((call, *places.get(&call)?))) else {
             return Ok(());
         };

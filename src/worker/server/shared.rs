@@ -86,6 +86,11 @@ impl Shared {
         self.open_set(|open| open.keys().copied().collect())
     }
 
+    /// Those of these calls whose callers read no more.
+    pub fn closed(&self, calls: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
+        self.open_set(|open| calls.filter(|call| !open.contains_key(call)).collect())
+    }
+
     /// Waits until the caller of one of `principal`'s calls has its answer, or has gone and the call has ended.
     /// Another's is as if it were not there.
     pub async fn until_ended(&self, call: Uuid, principal: &str) {
