@@ -90,14 +90,13 @@ impl Gateway {
         if self.ended.is_empty() || self.settings.switch_off == SwitchOff::Sweep {
             return;
         }
-        // In the same order as for all of them.
+        // Looked at before the events, as the open ones are for all of them.
         let closed = self.shared.closed(self.ended.calls());
         if closed.is_empty() {
             return;
         }
         self.commit_all();
         let unwritten: HashSet<Uuid> = self.batch.calls().chain(self.stuck.calls()).collect();
-        let closed = self.shared.closed(closed.into_iter());
         let chunk = self.chunk.size();
         let written = closed.into_iter().filter(|call| !unwritten.contains(call));
         let calls = self.ended.take_due(written, chunk);
