@@ -65,7 +65,7 @@ impl Rows {
         client::flush();
         match stream.next()? {
             Next::Row(stream, chunk) => {
-                self.stream = Some(stream);
+                self.stream = Some(*stream);
                 // The gateway has made it fit; UTF-8 it is by then.
                 Ok(Some(Jsonb(String::from_utf8_lossy(&chunk).into_owned())))
             }

@@ -23,7 +23,7 @@ pub struct Stream {
 /// What comes next of a stream.
 pub enum Next {
     /// A chunk; and the stream, which goes on.
-    Row(Stream, Vec<u8>),
+    Row(Box<Stream>, Vec<u8>),
     /// All of it has come; the body is empty.
     End(Answered),
 }
@@ -52,7 +52,7 @@ impl Stream {
             }
         };
         if let (Reply::Delta, chunk) = received {
-            return Ok(Next::Row(self, chunk));
+            return Ok(Next::Row(Box::new(self), chunk));
         }
         // The caller no longer waits: from here on, its transaction alone decides the outcome.
         if self.connection.send(&Request::Received, &[]).is_ok() {
