@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::protocol::{self, Greeting, HELLO, PREFIX, Reply};
 use crate::pg::wait::{Interest, WaitSet};
-use crate::pg::{interrupts, process};
+use crate::pg::{interrupts, limits, process};
 
 /// Why a connection cannot be used.
 #[derive(Debug)]
@@ -45,6 +45,15 @@ const AHEAD: usize = 8 * 1024;
 
 /// How long a gateway that accepted may take for its hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// From so many octets on a body's memory must not stay with the session.
+const LARGE: usize = 1024 * 1024;
+
+fn give_back_later(length: usize) {
+    if length >= LARGE {
+        limits::give_memory_back();
+    }
+}
 
 impl Connection {
     /// Connects to a gateway that is ready: its hello has been read.
@@ -79,6 +88,7 @@ impl Connection {
 
     /// Sends a frame.
     pub fn send(&mut self, header: &impl Serialize, body: &[u8]) -> Result<(), Broken> {
+        give_back_later(body.len());
         let frame = protocol::encode(header, body).map_err(Broken::Garbled)?;
         let frame = zeroize::Zeroizing::new(frame);
         let mut rest = &frame[..];
@@ -134,6 +144,7 @@ impl Connection {
         let mut prefix = [0; PREFIX];
         self.read_exact(&mut prefix, deadline)?;
         let (header_length, body_length) = protocol::lengths(prefix).map_err(Broken::Garbled)?;
+        give_back_later(body_length);
         let mut header = vec![0; header_length];
         self.read_exact(&mut header, None)?;
         let mut body = vec![0; body_length];

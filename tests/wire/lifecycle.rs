@@ -2,6 +2,8 @@
 
 #[path = "lifecycle/databases.rs"]
 mod databases;
+#[path = "lifecycle/memory.rs"]
+mod memory;
 #[path = "lifecycle/restore.rs"]
 mod restore;
 #[path = "lifecycle/settings.rs"]
