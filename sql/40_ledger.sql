@@ -55,6 +55,8 @@ CREATE INDEX ai_usage_logs_unknown ON hiems.ai_usage_logs (generation_id)
     WHERE cost_source = 'unknown' AND generation_id IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('hiems.ai_usage_logs', '');
 
+-- What a caller's own booking does itself, past the executor (src/ledger/book.rs): the two are to be changed together,
+-- and the names of constraints, triggers and partial indexes stand there, too.
 -- booked_xid is this cluster's own transaction, also on a subscriber; a restored or replicated row
 -- keeps the booked_at it came with.
 CREATE FUNCTION hiems_private.stamp_ledger_row() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,4 +1,4 @@
--- Tells listeners of new ledger rows. A message is a hint: ids only, since LISTEN has no access
+-- Tells listeners of new ledger rows; of a caller's own booking src/realtime.rs does, in the same words. A message is a hint: ids only, since LISTEN has no access
 -- control; the listener reads the rows under its own rights.
 CREATE FUNCTION hiems_private.notify_usage() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

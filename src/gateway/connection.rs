@@ -3,8 +3,7 @@
 //! It closes when it is dropped, also by the unwinding of an ERROR: the gateway sees the end of the
 //! stream, and knows that its caller has gone.
 
-use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -35,13 +34,9 @@ pub enum Broken {
 pub struct Connection {
     // Dropped first: it refers to the stream's descriptor.
     wait: WaitSet,
-    stream: UnixStream,
-    /// What has been read ahead, so that a small frame is one read.
-    ahead: VecDeque<u8>,
+    /// Buffered, so that a small frame is one read.
+    stream: BufReader<UnixStream>,
 }
-
-/// How much is read at a time, where that is more than what is asked for.
-const AHEAD: usize = 8 * 1024;
 
 /// How long a gateway that accepted may take for its hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,14 +59,14 @@ impl Connection {
         // Unix sockets connect at once, or fail: also where the backlog is full.
         socket.connect(&address).map_err(|_| Broken::Closed)?;
         let stream = UnixStream::from(std::os::fd::OwnedFd::from(socket));
-        let mut connection =
-            Connection { wait: WaitSet::new(stream.as_raw_fd()), stream, ahead: VecDeque::new() };
+        let wait = WaitSet::new(stream.as_raw_fd());
+        let mut connection = Connection { wait, stream: BufReader::new(stream) };
         let mut hello = [0; HELLO.len()];
         connection.read_exact(&mut hello, Some(Instant::now() + HELLO_TIMEOUT))?;
         match Greeting::read(hello) {
             Some(Greeting::Same) => Ok(connection),
             Some(Greeting::Older) => {
-                Err(Broken::Older(process::peer(connection.stream.as_raw_fd())))
+                Err(Broken::Older(process::peer(connection.stream.get_ref().as_raw_fd())))
             }
             Some(Greeting::Newer) => Err(Broken::Newer),
             None => Err(Broken::Garbled("it is no gateway of hiems".to_owned())),
@@ -81,8 +76,8 @@ impl Connection {
     /// False if the other side has closed or has said anything since the last reply.
     pub fn is_fresh(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit(); 1];
-        let socket = socket2::SockRef::from(&self.stream);
-        self.ahead.is_empty()
+        let socket = socket2::SockRef::from(self.stream.get_ref());
+        self.stream.buffer().is_empty()
             && matches!(socket.peek(&mut byte), Err(e) if e.kind() == ErrorKind::WouldBlock)
     }
 
@@ -93,7 +88,7 @@ impl Connection {
         let frame = zeroize::Zeroizing::new(frame);
         let mut rest = &frame[..];
         while !rest.is_empty() {
-            match self.stream.write(rest) {
+            match self.stream.get_mut().write(rest) {
                 Ok(0) => return Err(Broken::Closed),
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -110,7 +105,7 @@ impl Connection {
     /// Sends a small frame if that needs no waiting, and raises nothing.
     pub fn try_send(&mut self, header: &impl Serialize) -> Result<(), Broken> {
         let frame = protocol::encode(header, &[]).map_err(Broken::Garbled)?;
-        match self.stream.write(&frame) {
+        match self.stream.get_mut().write(&frame) {
             Ok(written) if written == frame.len() => Ok(()),
             _ => Err(Broken::Closed),
         }
@@ -121,16 +116,16 @@ impl Connection {
     pub fn send_last(&mut self, header: &impl Serialize, time: Duration) -> bool {
         let Ok(frame) = protocol::encode(header, &[]) else { return false };
         let deadline = Instant::now() + time;
-        if self.stream.set_nonblocking(false).is_err() {
+        if self.stream.get_ref().set_nonblocking(false).is_err() {
             return false;
         }
         let mut rest = &frame[..];
         while !rest.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.stream.set_write_timeout(Some(left)).is_err() {
+            if left.is_zero() || self.stream.get_ref().set_write_timeout(Some(left)).is_err() {
                 return false;
             }
-            match self.stream.write(rest) {
+            match self.stream.get_mut().write(rest) {
                 Ok(written) if written > 0 => rest = &rest[written..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 _ => return false,
@@ -154,22 +149,11 @@ impl Connection {
     }
 
     fn read_exact(&mut self, buffer: &mut [u8], deadline: Option<Instant>) -> Result<(), Broken> {
-        // Never fails, and gives what there is.
-        let mut filled = self.ahead.read(buffer).unwrap_or_default();
+        let mut filled = 0;
         while filled < buffer.len() {
-            let left = buffer.len() - filled;
-            let mut more = [0; AHEAD];
-            let is_large = left >= AHEAD;
-            let into = if is_large { &mut buffer[filled..] } else { &mut more[..] };
-            match self.stream.read(into) {
+            match self.stream.read(&mut buffer[filled..]) {
                 Ok(0) => return Err(Broken::Closed),
-                Ok(read) if is_large => filled += read,
-                Ok(read) => {
-                    let (asked_for, rest) = more[..read].split_at(read.min(left));
-                    buffer[filled..filled + asked_for.len()].copy_from_slice(asked_for);
-                    filled += asked_for.len();
-                    self.ahead.extend(rest);
-                }
+                Ok(read) => filled += read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     interrupts::check();
                     let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));

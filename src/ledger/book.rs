@@ -14,17 +14,23 @@ use crate::settings;
 const LEDGER: Table = Table {
     schema: c"hiems",
     name: c"ai_usage_logs",
-    checks: 5,
+    checks: &[
+        c"ai_usage_logs_calls_check",
+        c"ai_usage_logs_check",
+        c"ai_usage_logs_check1",
+        c"ai_usage_logs_cost_source_check",
+        c"ai_usage_logs_outcome_check",
+    ],
     triggers: &[
         (c"append_only", b'A'),
         (c"notify", b'O'),
         (c"stamp", b'A'),
         (c"written_by_hiems", b'A'),
     ],
-    partial_indexes: 2,
+    partial_indexes: &[c"ai_usage_logs_adjusts", c"ai_usage_logs_unknown"],
 };
 
-// Where it is not as it was made: a superuser has added a column, a constraint.
+// Where it is not as it was made: a superuser has added a constraint, or put a trigger out of action.
 // From json, not jsonb, which would be made of the text first, for nothing.
 const BOOK: &str = "
     INSERT INTO hiems.ai_usage_logs
@@ -72,6 +78,7 @@ fn append(rows: &[String]) -> bool {
 /// What the trigger `notify` does.
 fn tell(calls: &[(Uuid, String)]) {
     if settings::tells_with_commit() {
-        realtime::tell_of_booking(calls.iter().map(|(call, _)| *call));
+        let rows: Vec<Uuid> = calls.iter().map(|(call, _)| *call).collect();
+        realtime::tell_of_booking(&rows);
     }
 }

@@ -50,7 +50,6 @@ pub enum Outcome {
 pub(super) const MAX_DEPTH: usize = 1_000;
 
 /// What is looked at of a body, or of a chunk of one.
-#[derive(Default)]
 pub(super) struct Body<'a> {
     id: Field<'a>,
     model: Field<'a>,

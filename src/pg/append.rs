@@ -18,13 +18,13 @@ use super::memory;
 pub struct Table<'a> {
     pub schema: &'a CStr,
     pub name: &'a CStr,
-    /// How many CHECK constraints it has: the rows fulfil them.
-    pub checks: u16,
+    /// The names of its CHECK constraints, in the order of the alphabet: the rows fulfil them.
+    pub checks: &'a [&'a CStr],
     /// The names of its triggers, in the order of the alphabet, each with its `tgenabled`: whatever those of INSERT
     /// would do is done by the caller.
     pub triggers: &'a [(&'a CStr, u8)],
-    /// How many of its indexes are partial: their conditions are looked at with the rights of whoever calls.
-    pub partial_indexes: usize,
+    /// Those of its indexes that may be partial: a condition is looked at with the rights of whoever calls.
+    pub partial_indexes: &'a [&'a CStr],
 }
 
 /// A row by the names of its columns, as `json_populate_record` takes it: what is left out is NULL.
@@ -67,9 +67,22 @@ impl Relation {
             let is_plain = class.relkind as u8 == pg_sys::RELKIND_RELATION
                 && !class.relispartition
                 && !class.relhasrules;
+            is_plain && self.has_checks(table.checks) && self.has_triggers(table.triggers)
+        }
+    }
+
+    /// # Safety
+    /// The relation is open.
+    unsafe fn has_checks(&self, expected: &[&CStr]) -> bool {
+        // SAFETY: the constraints live as long as the relation is open; PostgreSQL sorts them by name.
+        unsafe {
             let constraints = (*self.0.rd_att).constr;
-            let checks = if constraints.is_null() { 0 } else { (*constraints).num_check };
-            is_plain && checks == table.checks && self.has_triggers(table.triggers)
+            if constraints.is_null() || (*constraints).num_check == 0 {
+                return expected.is_empty();
+            }
+            let count = usize::from((*constraints).num_check);
+            let checks = std::slice::from_raw_parts((*constraints).check, count);
+            checks.iter().map(|check| CStr::from_ptr(check.ccname)).eq(expected.iter().copied())
         }
     }
 
@@ -133,22 +146,22 @@ impl Relation {
     }
 }
 
-/// True if so many indexes are partial, and none calls functions for what is in it.
+/// True if no index calls functions for what is in it, and no other than these is partial.
 ///
 /// # Safety
 /// The indexes are open.
-unsafe fn has_plain_indexes(target: &pg_sys::ResultRelInfo, partial: usize) -> bool {
+unsafe fn has_plain_indexes(target: &pg_sys::ResultRelInfo, partial: &[&CStr]) -> bool {
     let count = usize::try_from(target.ri_NumIndices).unwrap_or_default();
-    if count == 0 {
-        return partial == 0;
-    }
-    // SAFETY: as many as it says.
-    unsafe {
-        let indexes = std::slice::from_raw_parts(target.ri_IndexRelationInfo, count);
-        let partials = indexes.iter().filter(|index| !(***index).ii_Predicate.is_null());
-        partials.count() == partial
-            && indexes.iter().all(|index| (**index).ii_Expressions.is_null())
-    }
+    (0..count).all(|at| {
+        // SAFETY: there are as many as it says.
+        unsafe {
+            let index = &**target.ri_IndexRelationInfo.add(at);
+            let class = &*(**target.ri_IndexRelationDescs.add(at)).rd_rel;
+            let name = CStr::from_ptr(class.relname.data.as_ptr());
+            index.ii_Expressions.is_null()
+                && (index.ii_Predicate.is_null() || partial.contains(&name))
+        }
+    })
 }
 
 /// # Safety

@@ -14,7 +14,7 @@ use crate::gateway::protocol::BatchOf;
 use crate::idempotency::Idempotency;
 use crate::ledger::{Entry, waits_for_its_cost};
 use crate::pg::{lock, spi};
-use crate::rows::{id, ids, json};
+use crate::rows::{call, id, ids, json};
 
 /// A call about to be sent.
 #[derive(Clone, Serialize, Deserialize)]
@@ -97,14 +97,14 @@ const RECOVER: &str = "
     WHERE state = 'sent'";
 
 const SETTLED: &str = concat!(
-    "SELECT c.id::text FROM hiems_private.calls AS c
+    "SELECT c.id FROM hiems_private.calls AS c
      WHERE c.state NOT IN ('sent', 'booked') AND NOT ",
     waits_for_its_cost!()
 );
 
 // What waits for OpenRouter's record of its generation, to be booked or to be compared.
 const TO_LOOK_UP: &str = concat!(
-    "SELECT c.id::text, c.generation_id, c.entry ->> 'key_name',
+    "SELECT c.id, c.generation_id, c.entry ->> 'key_name',
             c.entry ->> 'cost_source' = 'not_billed',
             extract(epoch FROM clock_timestamp() - c.settled_at)::bigint
      FROM hiems_private.calls AS c
@@ -260,7 +260,7 @@ pub fn recover(look_up: bool) -> SpiResult<()> {
 /// Every generation that is to be looked up.
 pub fn to_look_ups() -> SpiResult<Vec<ToLookUp>> {
     let found = spi::query(TO_LOOK_UP, &[], |row| {
-        let call = row.get::<String>(1)?.and_then(|id| Uuid::parse_str(&id).ok());
+        let call = row.get::<pgrx::Uuid>(1)?.map(call);
         let (generation_id, key_name) = (row.get(2)?, row.get(3)?);
         let is_free = row.get::<bool>(4)? == Some(true);
         let age_seconds = row.get::<i64>(5)?.and_then(|age| u64::try_from(age).ok());
@@ -291,8 +291,8 @@ pub fn look_again(system_identifier: i64) -> SpiResult<()> {
 
 /// The calls that have ended and are not booked.
 pub fn settled() -> SpiResult<Vec<Uuid>> {
-    let ids = spi::read(SETTLED, &[], |row| row.get::<String>(1))?;
-    Ok(ids.into_iter().flatten().filter_map(|id| Uuid::parse_str(&id).ok()).collect())
+    let ids = spi::read(SETTLED, &[], |row| row.get::<pgrx::Uuid>(1))?;
+    Ok(ids.into_iter().flatten().map(call).collect())
 }
 
 /// The extension's OID; None once it was dropped.

@@ -173,7 +173,7 @@ impl Gateway {
             if notifies {
                 let over = back.iter().filter(|back| back.wait.is_none()).map(|b| b.job.call());
                 let told: Vec<Uuid> = settled.iter().map(|s| s.entry.id).chain(over).collect();
-                realtime::tell_ended(&told)?;
+                realtime::tell_ended(&told);
             }
             let Some(take) = take else { return Ok(()) };
             done.has_taken = true;
