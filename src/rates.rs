@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use pgrx::datum::{AnyNumeric, Date};
 use pgrx::spi::SpiResult;
+use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 use crate::error::Error;
@@ -17,7 +18,7 @@ const SET: &str = "
 
 // The newest rate that is not after the day.
 const APPLYING: &str = "
-    SELECT sek_per_unit, sek_per_unit::text, to_json(rate_date)::text, to_json(source)::text
+    SELECT sek_per_unit::text, to_json(rate_date)::text, to_json(source)::text
     FROM hiems_private.exchange_rates
     WHERE currency = 'USD' AND rate_date <= ($1::timestamptz AT TIME ZONE $2)::date
     ORDER BY rate_date DESC
@@ -39,8 +40,10 @@ pub struct Rates<'a> {
 }
 
 /// The rate that applies to a call.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Rate {
-    sek_per_unit: AnyNumeric,
+    /// As `numeric` writes it.
+    sek_per_unit: String,
     /// The fields of the ledger that hold it, as JSON.
     fields: String,
 }
@@ -62,25 +65,30 @@ impl<'a> Rates<'a> {
 }
 
 impl Rate {
-    /// What goes into a ledger row behind its other fields.
-    pub fn fields(&self, cost_usd: Option<&Number>) -> String {
-        let cost = cost_usd.and_then(|cost| AnyNumeric::try_from(cost.as_str()).ok());
-        match cost {
-            Some(cost) => {
-                format!(r#","cost_sek":{}{}"#, cost * self.sek_per_unit.clone(), self.fields)
-            }
-            None => self.fields.clone(),
-        }
+    /// Adds to a ledger row, as JSON text, this rate and the cost in SEK. PostgreSQL's arithmetic: for the main thread
+    /// of a process.
+    pub fn add_to(&self, row: &mut String, cost_usd: Option<&Number>) {
+        let numeric = |text: &str| AnyNumeric::try_from(text).ok();
+        let cost_sek = cost_usd
+            .and_then(|cost| numeric(cost.as_str()))
+            .zip(numeric(&self.sek_per_unit))
+            .map(|(cost, sek_per_unit)| format!(r#","cost_sek":{}"#, cost * sek_per_unit));
+        // Before the end of an object that is not empty.
+        row.pop();
+        row.push_str(&cost_sek.unwrap_or_default());
+        row.push_str(&self.fields);
+        row.push('}');
     }
 }
 
 fn applying(created_at: &str, time_zone: &str) -> SpiResult<Option<Rate>> {
     let found = spi::read(APPLYING, &[created_at.into(), time_zone.into()], |row| {
-        let numbers = row.get::<AnyNumeric>(1)?.zip(row.get::<String>(2)?);
-        let texts = row.get::<String>(3)?.zip(row.get::<String>(4)?);
-        Ok(numbers.zip(texts).map(|((sek_per_unit, rate), (date, source))| Rate {
+        let texts = row.get::<String>(2)?.zip(row.get::<String>(3)?);
+        Ok(row.get::<String>(1)?.zip(texts).map(|(sek_per_unit, (date, source))| Rate {
+            fields: format!(
+                r#","usd_sek_rate":{sek_per_unit},"rate_date":{date},"rate_source":{source}"#
+            ),
             sek_per_unit,
-            fields: format!(r#","usd_sek_rate":{rate},"rate_date":{date},"rate_source":{source}"#),
         }))
     })?;
     Ok(found.into_iter().flatten().next())

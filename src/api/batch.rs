@@ -206,7 +206,7 @@ impl Batch {
     /// The row of a call that was answered; what is answered is to be booked.
     fn row(&mut self, position: i32, call: Uuid, ended: Ended) -> Result<Row, Failed> {
         match ended {
-            Ended::Replied(Reply::Answered { entry, is_changed }, body) => {
+            Ended::Replied(Reply::Answered { entry, is_changed, .. }, body) => {
                 if is_changed {
                     error::warn_changed(call);
                 }

@@ -59,7 +59,7 @@ impl Stream {
             client::keep(self.connection);
         }
         match received {
-            (Reply::Answered { entry, is_changed }, body) => {
+            (Reply::Answered { entry, is_changed, .. }, body) => {
                 Ok(Next::End(Answered { entry, body, is_changed }))
             }
             (Reply::Failed { call, failure, .. }, _) => {

@@ -10,10 +10,24 @@ pub fn check() {
     pg_sys::check_for_interrupts!();
 }
 
-/// As [`check`], between the gateway's transactions: takes part in barriers. A cancel has nothing to
-/// cancel there, and would end the gateway with all its calls; it is forgotten.
+/// As [`check`], between the gateway's transactions: takes part in barriers.
 pub fn check_in_worker() {
-    // SAFETY: a flag of this process, set by a signal handler.
-    unsafe { pg_sys::QueryCancelPending = 0 }
+    forget_cancels();
     check();
+}
+
+/// Between the gateway's transactions: a cancel has nothing to cancel there, and would end the gateway with all its
+/// calls. It is forgotten; one that comes later, at any moment, is held up until [`let_cancels_in`].
+pub fn forget_cancels() {
+    // SAFETY: flags of this process. The holdoff first: a signal may come between the two.
+    unsafe {
+        pg_sys::QueryCancelHoldoffCount = 1;
+        pg_sys::QueryCancelPending = 0;
+    }
+}
+
+/// In a transaction of the gateway's a cancel ends that. An ERROR does the same.
+pub fn let_cancels_in() {
+    // SAFETY: a count of this process.
+    unsafe { pg_sys::QueryCancelHoldoffCount = 0 }
 }

@@ -109,11 +109,14 @@ pub fn run_utility(sql: &str) -> SpiResult<()> {
 struct OwnRights {
     role: pg_sys::Oid,
     context: i32,
-    settings: i32,
+    /// The nest level of the setting; None where the search_path was PostgreSQL's own, as the gateway's is.
+    settings: Option<i32>,
 }
 
 /// The superuser that initdb makes: it cannot be dropped, and owns the cluster.
 const BOOTSTRAP_SUPERUSER: u32 = 10;
+
+const OWN_SEARCH_PATH: &CStr = c"pg_catalog, pg_temp";
 
 impl OwnRights {
     fn take() -> OwnRights {
@@ -131,11 +134,15 @@ impl OwnRights {
                 as_role,
                 context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | security) as i32,
             );
-            let settings = pg_sys::NewGUCNestLevel();
+            // What other people's functions set has to be undone.
+            if security == 0 && CStr::from_ptr(pg_sys::namespace_search_path) == OWN_SEARCH_PATH {
+                return OwnRights { role, context, settings: None };
+            }
+            let settings = Some(pg_sys::NewGUCNestLevel());
             let rights = OwnRights { role, context, settings };
             pg_sys::set_config_option(
                 c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
+                OWN_SEARCH_PATH.as_ptr(),
                 pg_sys::GucContext::PGC_USERSET,
                 pg_sys::GucSource::PGC_S_SESSION,
                 pg_sys::GucAction::GUC_ACTION_SAVE,
@@ -152,7 +159,9 @@ impl Drop for OwnRights {
     fn drop(&mut self) {
         // SAFETY: gives back what take saved.
         unsafe {
-            pg_sys::AtEOXact_GUC(false, self.settings);
+            if let Some(settings) = self.settings {
+                pg_sys::AtEOXact_GUC(false, settings);
+            }
             pg_sys::SetUserIdAndSecContext(self.role, self.context);
         }
     }

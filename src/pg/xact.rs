@@ -7,7 +7,7 @@ use std::time::Duration;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use super::session;
+use super::{interrupts, session};
 
 /// The caller's top-level transaction id, 64 bits; assigned if it has none yet. An error where
 /// writing is not allowed: ask [`is_read_only`] first.
@@ -116,7 +116,7 @@ impl From<pgrx::spi::Error> for Aborted {
 }
 
 /// Runs `body` in a transaction of this process's own and commits it. An error, returned or raised,
-/// aborts it and comes back as a value; nothing is thrown.
+/// aborts it and comes back as a value; nothing is thrown. For the gateway: a cancel is let in while it runs.
 pub fn transaction<R, E: Into<Aborted>>(body: impl FnOnce() -> Result<R, E>) -> Result<R, Aborted> {
     let attempt = AssertUnwindSafe(|| {
         // SAFETY: this process is in no transaction; the snapshot is popped before the commit.
@@ -125,6 +125,7 @@ pub fn transaction<R, E: Into<Aborted>>(body: impl FnOnce() -> Result<R, E>) -> 
             pg_sys::StartTransactionCommand();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
+        interrupts::let_cancels_in();
         match body() {
             Ok(result) => {
                 // SAFETY: as above.
@@ -141,10 +142,12 @@ pub fn transaction<R, E: Into<Aborted>>(body: impl FnOnce() -> Result<R, E>) -> 
             }
         }
     });
-    PgTryBuilder::new(attempt)
+    let result = PgTryBuilder::new(attempt)
         .catch_others(|error| Err(abort(&error)))
         .catch_rust_panic(|error| Err(abort(&error)))
-        .execute()
+        .execute();
+    interrupts::forget_cancels();
+    result
 }
 
 // pgrx keeps PostgreSQL's timeouts to itself. That of statements is registered in every process with a database:
@@ -166,10 +169,8 @@ pub fn transaction_within<R>(
     unsafe { enable_timeout_after(STATEMENT_TIMEOUT, milliseconds) }
     let result = transaction(body);
     // SAFETY: as above.
-    unsafe {
-        disable_timeout(STATEMENT_TIMEOUT, false);
-        pg_sys::QueryCancelPending = 0;
-    }
+    unsafe { disable_timeout(STATEMENT_TIMEOUT, false) }
+    interrupts::forget_cancels();
     result
 }
 

@@ -2,6 +2,8 @@
 //! written.
 
 pub mod book;
+mod ending;
+mod first;
 mod keys;
 mod part;
 mod spill;
@@ -15,11 +17,13 @@ use reqwest::header::HeaderValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use ending::{Caller, Ending};
+use first::Firsts;
 use keys::{TakenHere, take_keys};
 
 use super::admission::Keyring;
 use super::call;
-use super::events::{Admission, Event, Go, Hold, LedgerRow};
+use super::events::{Admission, Event, Go, Hold};
 use super::generation_ids::Kept;
 use super::journal::{self, Ended, Intent, Rules, Settled, ToLookUp};
 use super::settlement::{Content, Settlement};
@@ -39,7 +43,7 @@ pub struct Batch {
     spilled: Vec<Intent>,
     generations: HashMap<Uuid, Generation>,
     spilled_generations: HashMap<Uuid, String>,
-    /// The generations' ids that a file holds as well, until this is committed.
+    /// The generations' ids, or how calls ended, that a file holds as well, until this is committed.
     kept: HashMap<Uuid, Kept>,
     again: Vec<(Uuid, i32, Asked<()>)>,
     settlements: Vec<Ending>,
@@ -63,12 +67,6 @@ struct Undelivered {
     call: Uuid,
     principal: String,
     answer: Vec<u8>,
-}
-
-struct Ending {
-    settlement: Box<Settlement>,
-    /// None once the caller has been told: it is durable in the spill.
-    done: Option<Asked<LedgerRow>>,
 }
 
 /// What a commit gave, to be told once it is durable.
@@ -110,7 +108,7 @@ impl Batch {
             Event::Intent { submit, done } => self.intents.push((submit, done)),
             Event::Generation { came, kept, since } => {
                 self.generations.insert(came.id, Generation { id: came.generation_id, since });
-                self.kept.insert(came.id, kept);
+                self.keep(came.id, kept);
             }
             Event::Again { call, attempts, done } => {
                 // The next attempt is another generation.
@@ -120,7 +118,7 @@ impl Batch {
             Event::Settle { settlement, done } => {
                 // It holds the generation's id itself.
                 self.forget_generation(settlement.entry.id);
-                self.settlements.push(Ending { settlement, done: Some(done) });
+                self.settlements.push(Ending { settlement, caller: Caller::Waits(done) });
             }
             Event::Unsent { call } => self.unsent.push(call),
             Event::Defer { call, xid, done } => self.deferred.push((call, xid, Some(done))),
@@ -134,9 +132,21 @@ impl Batch {
             | Event::SettleNow { .. }
             | Event::Wake
             | Event::Queued { .. }
+            | Event::Told { .. }
             | Event::Written { .. } => {}
             Event::Key(event) => keyring.serve(event),
         }
+    }
+
+    /// Keeps what a file holds of a call in there until this is committed.
+    pub fn keep(&mut self, call: Uuid, kept: Kept) {
+        self.kept.insert(call, kept);
+    }
+
+    /// How this call ended stands in a file: its generation's id need stand nowhere else.
+    pub fn forget_kept(&mut self, of: Uuid) {
+        self.forget_generation(of);
+        self.kept.remove(&of);
     }
 
     /// A generation's id that need not be written any more.
@@ -267,6 +277,7 @@ impl Batch {
         let mut go = Vec::new();
         let mut intents = Vec::new();
         let mut taken = TakenHere::of(&self.spilled);
+        let mut firsts = Firsts::new(&conditions, &created_at);
         for (submit, _) in &self.intents {
             let entry = &submit.entry;
             if !keys.contains_key(entry.key_name.as_str()) {
@@ -284,6 +295,7 @@ impl Batch {
                 Ok(_) if intents.len() >= conditions.room => Err(Hold::Full),
                 Ok(authorization) => {
                     taken.add(submit);
+                    let first = firsts.of(submit)?;
                     intents.push(Intent {
                         id: entry.id,
                         caller_xid: submit.xid.map(|xid| xid.to_string()),
@@ -294,7 +306,7 @@ impl Batch {
                         batch: submit.batch,
                     });
                     let authorization = authorization.clone();
-                    Ok(Go { authorization, created_at: created_at.clone() })
+                    Ok(Go { authorization, created_at: created_at.clone(), first })
                 }
             });
         }
@@ -302,7 +314,7 @@ impl Batch {
     }
 
     fn ended(&self) -> Vec<Ended<'_>> {
-        self.settlements.iter().map(|e| (e.settlement.state, &e.settlement.entry)).collect()
+        self.settlements.iter().map(|ending| ending.settlement.ended()).collect()
     }
 
     /// The calls of which something is not written yet.
@@ -329,9 +341,9 @@ impl Batch {
         for (_, _, done) in self.again {
             let _ = done.send(());
         }
-        for Ending { settlement, done } in self.settlements {
+        for Ending { settlement, caller } in self.settlements {
             if let Some(entry) = committed.entries.remove(&settlement.entry.id)
-                && let Some(done) = done
+                && let Caller::Waits(done) = caller
             {
                 let _ = done.send(Some(entry));
             }
@@ -344,20 +356,6 @@ impl Batch {
     /// How many calls wait to be sent.
     pub fn waiting(&self) -> usize {
         self.intents.len()
-    }
-
-    /// What is not durable yet of calls that have ended: for the log, if it never will be.
-    pub fn unwritten(&self) -> impl Iterator<Item = String> {
-        let lost = self.settlements.iter().filter(|ending| ending.done.is_some());
-        lost.map(|ending| describe(&ending.settlement))
-    }
-
-    /// The calls that have ended and were not found in the journal.
-    pub fn not_in_journal(&self, committed: &Committed) -> impl Iterator<Item = String> {
-        self.settlements
-            .iter()
-            .filter(|ending| !committed.entries.contains_key(&ending.settlement.entry.id))
-            .map(|ending| describe(&ending.settlement))
     }
 
     /// Refuses the calls that wait to be sent: the journal cannot take them. Those that wait to be sent
@@ -378,19 +376,4 @@ impl Batch {
         }
         self.undelivered.clear();
     }
-
-    /// Costs that no `numeric` should take.
-    pub fn costs_out_of_range(&self) -> impl Iterator<Item = (Uuid, &str)> {
-        self.settlements
-            .iter()
-            .map(|ending| &ending.settlement)
-            .filter_map(|s| Some((s.entry.id, s.cost_out_of_range.as_deref()?)))
-    }
-}
-
-fn describe(settlement: &Settlement) -> String {
-    let entry = &settlement.entry;
-    let cost = entry.cost_usd.as_ref().map_or("unknown", |cost| cost.as_str());
-    let generation = entry.generation_id.as_deref().unwrap_or("unknown");
-    format!("call {}: generation {generation}, cost {cost} USD", entry.id)
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -17,9 +18,11 @@ use super::generation_ids::{Came, Kept};
 use super::look_ups::Asked;
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, SealRequest, Status, StoredKey, Submit};
+use crate::ledger::Entry;
 use crate::openrouter::failure::Failure;
 use crate::openrouter::generation::LookUp;
 use crate::queue::PutBack;
+use crate::rates::Rate;
 
 /// Whether a call may be sent.
 pub type Admission = Result<Go, Hold>;
@@ -47,6 +50,8 @@ pub enum Event {
     Generation { came: Came, kept: Kept, since: Instant },
     /// Commit how a call ended.
     Settle { settlement: Box<Settlement>, done: oneshot::Sender<LedgerRow> },
+    /// How a call ended whose caller has been told: its transaction books it, or else it is to be settled.
+    Told { entry: Box<Entry>, first: First, kept: Kept },
     /// Commit that a call is about to be sent again, `attempts` times in all.
     Again { call: Uuid, attempts: i32, done: oneshot::Sender<()> },
     /// Nothing was sent: forget the intent.
@@ -71,6 +76,18 @@ pub enum Event {
     Queued { ended: Box<QueuedEnd>, done: oneshot::Sender<()> },
     /// Something to do with keys.
     Key(KeyEvent),
+}
+
+impl Event {
+    /// The call of which this says what its ledger row does not.
+    pub fn is_more_than_its_row(&self) -> Option<Uuid> {
+        match self {
+            Event::Defer { call, .. }
+            | Event::CallerGone { call }
+            | Event::Undelivered { call, .. } => Some(*call),
+            _ => None,
+        }
+    }
 }
 
 /// What the end of a call says of the pace that its model can be called at.
@@ -108,6 +125,15 @@ pub struct Go {
     pub authorization: HeaderValue,
     /// When the call was made, for the ledger.
     pub created_at: String,
+    /// Set where the caller may be told how the call ended before that is durable.
+    pub first: Option<First>,
+}
+
+/// What there has to be to tell a caller first: its transaction, which books the call, and the rate, if there is one.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct First {
+    pub xid: u64,
+    pub rate: Option<Rate>,
 }
 
 /// The sending end, for tokio's threads.

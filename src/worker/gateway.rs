@@ -3,17 +3,18 @@
 
 mod chunk;
 mod commit;
+mod leave;
 mod queue;
 mod recover;
 mod retention;
 mod settle;
 mod sweep;
+mod told;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgrx::{log, warning};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
@@ -31,6 +32,7 @@ use super::journal::{self, Rules};
 use super::look_ups::LookUps;
 use super::server::{self, Shared};
 use super::spill::Spill;
+use super::told::{Told, ToldCalls};
 use crate::gateway::protocol::{Files, Status, StoredKey};
 use crate::openrouter::client::{App, ClientOptions, OpenRouter};
 use crate::openrouter::generation::LookUp;
@@ -44,8 +46,6 @@ use crate::supabase::broadcast;
 const TICK: Duration = Duration::from_millis(500);
 /// How often where it tells listeners of what it finds: with its own work they know within 50 ms.
 const TELLING: Duration = Duration::from_millis(20);
-/// How long calls in flight are waited for when the gateway is told to end.
-const DRAIN: Duration = Duration::from_secs(10);
 
 pub struct Gateway {
     wait: WaitSet,
@@ -74,6 +74,8 @@ pub struct Gateway {
     stuck_until: Instant,
     /// After a failure, not before then.
     not_before: Option<Instant>,
+    /// The calls whose callers were told how they ended first.
+    told: ToldCalls,
     /// Who waits until nothing of a call is left to be written.
     waiting: Vec<(Uuid, oneshot::Sender<()>)>,
     /// What is to be looked up at OpenRouter, and what has been found and is not written yet.
@@ -139,6 +141,7 @@ impl Gateway {
             stuck: Batch::default(),
             stuck_until: now,
             not_before: None,
+            told: ToldCalls::default(),
             waiting: Vec::new(),
             look_ups: LookUps::default(),
             queue: queue::Lane::new(),
@@ -174,6 +177,7 @@ impl Gateway {
             }
             end_asked |= background::end_asked();
             self.take_events();
+            self.look_after_told(told::PATIENCE);
             self.commit();
             self.queue_round(!end_asked);
             self.tell_waiting();
@@ -215,6 +219,9 @@ impl Gateway {
         } else if let Some(since) = self.batch.oldest_generation() {
             until = until.min((since + commit::GENERATION_DELAY).saturating_duration_since(now));
         }
+        if let Some(due) = self.told_is_due() {
+            until = until.min(due.saturating_duration_since(now));
+        }
         if let Some(due) = broadcast::due_in() {
             until = until.min(due);
         }
@@ -244,7 +251,15 @@ impl Gateway {
                     }
                     self.queue.add(ended, done, self.settings.queue_concurrency);
                 }
-                event => self.batch.add(event, &self.keyring),
+                Event::Told { entry, first, kept } => {
+                    self.add_told(Told { entry, first, since: Instant::now(), kept });
+                }
+                event => {
+                    if let Some(call) = event.is_more_than_its_row() {
+                        self.settle_told(call);
+                    }
+                    self.batch.add(event, &self.keyring);
+                }
             }
         }
         let written = self.hold_waiting(asked);
@@ -256,8 +271,13 @@ impl Gateway {
         if self.waiting.is_empty() || !self.recovered {
             return;
         }
-        let unwritten: HashSet<Uuid> =
-            self.batch.all_calls().union(&self.stuck.all_calls()).copied().collect();
+        let unwritten: HashSet<Uuid> = self
+            .batch
+            .all_calls()
+            .into_iter()
+            .chain(self.stuck.all_calls())
+            .chain(self.told.calls())
+            .collect();
         for (_, done) in self.waiting.extract_if(.., |(call, _)| !unwritten.contains(call)) {
             // A backend that no longer waits needs no answer.
             let _ = done.send(());
@@ -309,14 +329,7 @@ impl Gateway {
     }
 
     fn is_written(&self) -> bool {
-        self.batch.is_empty() && self.stuck.is_empty()
-    }
-
-    /// True if nothing would be lost: what somebody's lock keeps from the journal is in the spill, and
-    /// the next gateway need not wait for it.
-    fn is_left_in_order(&self) -> bool {
-        let is_spilled = self.batch.is_in_spill() && !self.batch.is_worth_spilling();
-        self.stuck.is_empty() && (self.batch.is_empty() || is_spilled)
+        self.batch.is_empty() && self.stuck.is_empty() && self.told.is_empty()
     }
 
     fn reload(&mut self) {
@@ -325,42 +338,6 @@ impl Gateway {
         self.retention.look_again();
         self.keyring = Keyring::new(self.settings.master_key_file.clone());
         self.shared.set_openrouter(client(&self.settings));
-    }
-
-    /// New callers find no socket and start the next gateway; those that are connected and wait for
-    /// nothing are told; calls in flight are finished, within bounds. True if there is work for another one:
-    /// calls that are queued, or not booked yet.
-    fn leave(mut self) -> bool {
-        let _ = std::fs::remove_file(&self.socket);
-        self.leaving.send_replace(true);
-        let deadline = Instant::now() + DRAIN;
-        while (self.shared.connections() > 0 || !self.queue.is_empty() || !self.is_left_in_order())
-            && Instant::now() < deadline
-        {
-            self.wait.wait(Interest::Readable, Some(Duration::from_millis(5)));
-            interrupts::check_in_worker();
-            self.take_events();
-            self.commit();
-            self.queue_round(false);
-        }
-        if self.shared.in_flight() > 0 {
-            log!(
-                "the hiems gateway leaves {} calls in flight: their outcome is unknown",
-                self.shared.in_flight()
-            );
-        }
-        for call in self.batch.unwritten().chain(self.stuck.unwritten()) {
-            warning!("the hiems gateway leaves without having journalled {call}");
-        }
-        if !self.sweep_all(deadline) {
-            self.look_after_queue();
-        }
-        // What fails is not due any more.
-        while broadcast::due_in() == Some(Duration::ZERO) {
-            broadcast::send();
-        }
-        self.shared.generation_ids.clear();
-        self.queue.has_jobs || self.unswept || self.on_their_way > 0
     }
 }
 

@@ -12,10 +12,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::events::First;
+use crate::ledger::Entry;
+
 /// How long a file may become before the other one is begun, whose ids are all in the journal by then.
 const LENGTH: u64 = 256 * 1024;
 
-/// A line: the generation that an attempt of a call has given.
+/// A line.
+#[derive(Serialize, Deserialize)]
+enum Line<C, E> {
+    Came(C),
+    /// How a call ended whose caller has been told, before the journal knows.
+    Told {
+        entry: E,
+        first: First,
+    },
+}
+
+/// The generation that an attempt of a call has given.
 #[derive(Serialize, Deserialize)]
 pub struct Came {
     pub id: Uuid,
@@ -49,6 +63,8 @@ pub struct Kept {
 /// What an earlier gateway left: it stays in the files until this is dropped.
 pub struct Inherited {
     pub came: Vec<Came>,
+    /// How calls ended, as their callers were told.
+    pub told: Vec<(Entry, First)>,
     _kept: [Kept; 2],
 }
 
@@ -59,20 +75,36 @@ impl GenerationIds {
             let path = PathBuf::from(format!("hiems_ids.{database}.{extension}.{number}"));
             IdFile { path, file: None, length: 0, waiting: 1 }
         });
-        let came = files.iter().flat_map(IdFile::read).collect();
+        let (mut came, mut told) = (Vec::new(), Vec::new());
+        for line in files.iter().flat_map(IdFile::read) {
+            match line {
+                Line::Came(line) => came.push(line),
+                Line::Told { entry, first } => told.push((entry, first)),
+            }
+        }
         let ids = Arc::new(GenerationIds(Mutex::new(Files { files, current: 0 })));
         let kept = [0, 1].map(|file| Kept { of: Arc::clone(&ids), file });
-        (ids, Inherited { came, _kept: kept })
+        (ids, Inherited { came, told, _kept: kept })
     }
 
     /// Writes an id, if it can be written.
     pub fn keep(self: &Arc<GenerationIds>, came: &Came) -> Kept {
+        self.append(&Line::<_, ()>::Came(came)).0
+    }
+
+    /// Writes how an answered call ended. None where it cannot be written.
+    pub fn keep_told(self: &Arc<GenerationIds>, entry: &Entry, first: &First) -> Option<Kept> {
+        let (kept, is_written) = self.append(&Line::<(), _>::Told { entry, first: first.clone() });
+        is_written.then_some(kept)
+    }
+
+    fn append(self: &Arc<GenerationIds>, line: &impl Serialize) -> (Kept, bool) {
         let mut files = self.files();
         files.turn();
         let file = files.current;
-        files.files[file].append(came);
+        let is_written = files.files[file].append(line);
         drop(files);
-        Kept { of: Arc::clone(self), file }
+        (Kept { of: Arc::clone(self), file }, is_written)
     }
 
     /// Removes the files, where all that is in them is in the journal.
@@ -110,17 +142,18 @@ impl Files {
 
 impl IdFile {
     /// What it holds, but for lines that were cut off.
-    fn read(&self) -> Vec<Came> {
+    fn read(&self) -> Vec<Line<Came, Entry>> {
         let text = fs::read(&self.path).unwrap_or_default();
         text.split(|byte| *byte == b'\n').filter_map(|l| serde_json::from_slice(l).ok()).collect()
     }
 
-    fn append(&mut self, came: &Came) {
+    /// False where it cannot be written.
+    fn append(&mut self, of: &impl Serialize) -> bool {
         self.waiting += 1;
         // The one that was cut off, since the disk was full, must not take this one with it.
         let mut line = vec![b'\n'];
-        if serde_json::to_writer(&mut line, came).is_err() {
-            return;
+        if serde_json::to_writer(&mut line, of).is_err() {
+            return false;
         }
         line.push(b'\n');
         if self.file.is_none() {
@@ -128,11 +161,11 @@ impl IdFile {
             self.file = options.append(true).create(true).mode(0o600).open(&self.path).ok();
         }
         // Without the file there is the journal.
-        if let Some(file) = &mut self.file
-            && file.write_all(&line).is_ok()
-        {
+        let is_written = self.file.as_mut().is_some_and(|file| file.write_all(&line).is_ok());
+        if is_written {
             self.length += u64::try_from(line.len()).unwrap_or_default();
         }
+        is_written
     }
 
     fn empty(&mut self) {

@@ -11,7 +11,7 @@ use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::journal::{self, Intent, Rules};
+use super::journal::{self, Ended, Intent, Rules};
 use super::settlement::State;
 use crate::idempotency;
 use crate::ledger::{CostSource, Entry};
@@ -56,7 +56,7 @@ impl Record {
                 idempotency::release(&[*call])
             }
             Record::Ended(state, entry) => {
-                journal::settle(&[(*state, entry)], rules)?;
+                journal::settle(&[Ended::new(*state, entry)], rules)?;
                 match (state, entry.cost_source) {
                     (State::Failed, CostSource::NotBilled) => idempotency::release(&[entry.id]),
                     _ => Ok(()),

@@ -1,10 +1,11 @@
 //! `hiems.health()` says what is wrong, and what to do.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hiems_tests::{
     Canned, Cluster, Config, Database, KEY, ResultExt, Running, call, directives,
-    postgresql_version,
+    postgresql_version, wait_until,
 };
 use postgres::Client;
 
@@ -131,6 +132,10 @@ fn calls_on_their_way_are_counted_with_their_cost() {
     call(&mut session, &directives(&[("fake_cost", "0.0125")])).expect("an answer");
     call(&mut session, &directives(&[("fake_cost", "4.2e-7")])).expect("an answer");
     call(&mut session, &directives(&[("fake_no_usage", "true")])).expect("an answer");
+    // Their callers were told before the journal.
+    wait_until("the calls are settled", Duration::from_secs(30), || {
+        database.count("hiems.calls WHERE state = 'answered'") == 3
+    });
     let findings = health(&mut database.admin());
     let pending = &findings["pending_spend"].1;
     assert!(

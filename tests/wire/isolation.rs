@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hiems_tests::{Database, ResultExt, Running, cluster, directives, user_message, wait_until};
-use postgres::Client;
+use postgres::{Client, GenericClient};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -11,9 +11,21 @@ const CALL: &str =
     "SELECT hiems.submit_prompt('openai/gpt-4o-mini', $1::text::jsonb, use_case => $2,
                                                options => $3::text::jsonb)";
 
-fn call(client: &mut Client, use_case: &str, delay: &str) -> Result<u64, postgres::Error> {
+fn call(
+    client: &mut impl GenericClient,
+    use_case: &str,
+    delay: &str,
+) -> Result<u64, postgres::Error> {
     let options = directives(&[("fake_delay_ms", delay)]);
     client.execute(CALL, &[&user_message("hello"), &use_case, &options])
+}
+
+/// One that waits until its settlement is durable.
+fn call_once(client: &mut Client, use_case: &str) -> Result<u64, postgres::Error> {
+    const CALL_ONCE: &str =
+        "SELECT hiems.submit_prompt('openai/gpt-4o-mini', $1::text::jsonb, use_case => $2,
+                                                        idempotency_key => 'key')";
+    client.execute(CALL_ONCE, &[&user_message("hello"), &use_case])
 }
 
 #[test]
@@ -54,9 +66,14 @@ fn a_settlement_that_cannot_be_written_holds_up_no_other() {
         .expect("a constraint");
     std::thread::scope(|scope| {
         let mut poisoned = database.admin();
-        let poisoned = scope.spawn(move || call(&mut poisoned, "poison", "0"));
+        // Where there is no more to write than its row, its caller need not wait.
+        let mut told = database.admin();
+        let mut told = told.transaction().expect("BEGIN");
+        call(&mut told, "poison", "0").expect("an answer");
+        told.rollback().expect("ROLLBACK");
+        let poisoned = scope.spawn(move || call_once(&mut poisoned, "poison"));
         wait_until("the poisoned call is answered", SOON, || {
-            database.fake.bill().iter().any(|generation| generation.delivered)
+            database.fake.bill().iter().filter(|generation| generation.delivered).count() == 2
         });
         // Those that come later are answered all the same.
         let mut client = database.admin();
@@ -73,6 +90,8 @@ fn a_settlement_that_cannot_be_written_holds_up_no_other() {
     });
     database.wait_until_booked();
     assert_eq!(database.count("hiems.ai_usage_logs WHERE outcome = 'committed'"), 4);
+    let told = "hiems.ai_usage_logs WHERE outcome = 'rolled_back' AND cost_source = 'billed'";
+    assert_eq!(database.count(told), 1);
 }
 
 #[test]

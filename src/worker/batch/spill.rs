@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use super::ending::{Caller, Ending};
 use super::keys::take_keys;
 use super::{Batch, Conditions, Content};
 use crate::pg::xact::Aborted;
@@ -30,8 +31,8 @@ impl Batch {
         let waiting: Vec<Ended> = self
             .settlements
             .iter()
-            .filter(|ending| ending.done.is_some())
-            .map(|ending| (ending.settlement.state, &ending.settlement.entry))
+            .filter(|ending| !ending.is_durable())
+            .map(|ending| ending.settlement.ended())
             .collect();
         // Where the rates are locked, too, the ledger's rows come later.
         let rows: HashMap<Uuid, String> = match !waiting.is_empty() && rates::try_lock() {
@@ -49,7 +50,7 @@ impl Batch {
                     .filter(|(_, _, done)| done.is_some())
                     .map(|(call, xid, _)| Record::Deferred(*call, *xid)),
             )
-            .chain(waiting.iter().map(|(state, e)| Record::Ended(*state, Box::new((*e).clone()))))
+            .chain(waiting.iter().map(|of| Record::Ended(of.state, Box::new(of.entry.clone()))))
             .chain(self.gone.iter().map(|call| Record::CallerGone(*call)))
             .chain(self.unsent.iter().map(|call| Record::Unsent(*call)))
             .collect();
@@ -77,7 +78,8 @@ impl Batch {
             let _ = done.send(go);
         }
         for ending in &mut self.settlements {
-            if let Some(done) = ending.done.take() {
+            if let Caller::Waits(done) = std::mem::replace(&mut ending.caller, Caller::ToldBySpill)
+            {
                 let _ = done.send(rows.remove(&ending.settlement.entry.id));
                 ending.settlement.content = Content::default();
             }
@@ -95,7 +97,7 @@ impl Batch {
         !self.intents.is_empty()
             || !self.generations.is_empty()
             || !self.again.is_empty()
-            || self.settlements.iter().any(|ending| ending.done.is_some())
+            || self.settlements.iter().any(|ending| !ending.is_durable())
             || self.deferred.iter().any(|(_, _, done)| done.is_some())
             || !self.gone.is_empty()
             || !self.unsent.is_empty()
@@ -105,7 +107,7 @@ impl Batch {
     pub fn is_in_spill(&self) -> bool {
         !self.spilled.is_empty()
             || !self.spilled_generations.is_empty()
-            || self.settlements.iter().any(|ending| ending.done.is_none())
+            || self.settlements.iter().any(Ending::is_durable)
             || self.deferred.iter().any(|(_, _, done)| done.is_none())
             || !self.spilled_gone.is_empty()
             || !self.spilled_unsent.is_empty()

@@ -7,7 +7,12 @@ use pgrx::warning;
 use uuid::Uuid;
 
 use super::Gateway;
+use crate::ledger::{self, Entry};
 use crate::pg::xact::{self, Aborted};
+use crate::rates;
+use crate::realtime;
+use crate::worker::events::First;
+use crate::worker::generation_ids::Inherited;
 use crate::worker::journal;
 use crate::worker::spill::Line;
 
@@ -26,9 +31,16 @@ impl Gateway {
         }
         // Before any call of this gateway's own is in the journal.
         let look_up = self.rules().look_up;
-        let came = self.inherited_ids.as_ref().map_or(&[][..], |inherited| &inherited.came);
+        let tells = self.settings.tells_usage;
+        if let Some(Inherited { came, told, .. }) = &self.inherited_ids {
+            transaction(|| journal::set_left_generations(came))?;
+            self.settle_inherited(told)?;
+        }
         transaction(|| {
-            journal::set_left_generations(came)?;
+            // Their callers were told first, and have booked them.
+            if ledger::try_lock() {
+                realtime::tell(&ledger::forget_booked(&journal::in_flight()?)?, tells)?;
+            }
             journal::recover(look_up)
         })?;
         let wanted = xact::transaction(journal::to_look_ups)?;
@@ -39,6 +51,28 @@ impl Gateway {
             self.look_ups.add(wanted);
         }
         Ok(())
+    }
+
+    /// Settles what callers were told first. What cannot be written is of unknown cost.
+    fn settle_inherited(&self, told: &[(Entry, First)]) -> Result<(), Aborted> {
+        if told.is_empty() {
+            return Ok(());
+        }
+        let rules = self.rules();
+        let settled = transaction(|| match rates::try_lock() {
+            true => Ok(journal::settle_told(told, &rules)?),
+            false => Err(Aborted::by_lock()),
+        });
+        match settled {
+            Err(aborted) if !aborted.lock_not_available => match told {
+                [(one, _)] => {
+                    warning!("hiems call {} cannot be settled: {}", one.id, aborted.message);
+                    Ok(())
+                }
+                _ => told.chunks(1).try_for_each(|one| self.settle_inherited(one)),
+            },
+            settled => settled,
+        }
     }
 
     fn replay(&self, lines: &[&Line]) -> Result<(), Aborted> {

@@ -10,10 +10,23 @@ use crate::ledger::{CostSource, Entry};
 use crate::pg::spi;
 use crate::rates::Rates;
 use crate::rows::{self, ids, json};
+use crate::worker::events::First;
 use crate::worker::settlement::State;
 
 /// How a call ended.
-pub type Ended<'a> = (State, &'a Entry);
+pub struct Ended<'a> {
+    pub state: State,
+    pub entry: &'a Entry,
+    /// Set where its caller was told first: the rate is as it was told.
+    pub first: Option<&'a First>,
+}
+
+impl<'a> Ended<'a> {
+    /// Of a call whose caller has not been told.
+    pub fn new(state: State, entry: &'a Entry) -> Ended<'a> {
+        Ended { state, entry, first: None }
+    }
+}
 
 /// What a settlement goes by.
 #[derive(Clone, Debug)]
@@ -44,14 +57,14 @@ pub fn settle(ended: &[Ended], rules: &Rules) -> SpiResult<Vec<Settled>> {
     }
     let mut rates = Rates::new(&rules.time_zone);
     let entries: Vec<String> =
-        ended.iter().map(|(_, entry)| row(entry, &mut rates)).collect::<SpiResult<_>>()?;
+        ended.iter().map(|ended| row(ended, &mut rates)).collect::<SpiResult<_>>()?;
     let each = |text: fn(&Ended) -> Option<String>| ended.iter().map(text).collect::<Vec<_>>();
-    let calls: Vec<Uuid> = ended.iter().map(|(_, entry)| entry.id).collect();
-    let look_ups: Vec<bool> = ended.iter().map(|(_, entry)| is_looked_up(entry, rules)).collect();
+    let calls: Vec<Uuid> = ended.iter().map(|ended| ended.entry.id).collect();
+    let look_ups: Vec<bool> = ended.iter().map(|ended| is_looked_up(ended.entry, rules)).collect();
     let arguments = [
         ids(&calls).into(),
-        each(|(state, _)| Some(state.name().to_owned())).into(),
-        each(|(_, entry)| entry.generation_id.clone()).into(),
+        each(|ended| Some(ended.state.name().to_owned())).into(),
+        each(|ended| ended.entry.generation_id.clone()).into(),
         entries.iter().map(String::as_str).collect::<Vec<_>>().into(),
         look_ups.into(),
     ];
@@ -65,7 +78,7 @@ pub fn settle(ended: &[Ended], rules: &Rules) -> SpiResult<Vec<Settled>> {
         let entry = row.get::<String>(2)?.unwrap_or_else(|| entries[place].clone());
         let to_look_up = match row.get::<bool>(4)? {
             Some(true) => {
-                to_look_up(call, row.get(3)?, Some(ended[place].1.key_name.clone()), false)
+                to_look_up(call, row.get(3)?, Some(ended[place].entry.key_name.clone()), false)
             }
             _ => None,
         };
@@ -87,19 +100,19 @@ fn is_looked_up(entry: &Entry, rules: &Rules) -> bool {
 /// Each call's ledger row as JSON text, without writing: where the journal is locked.
 pub fn ledger_rows(ended: &[Ended], time_zone: &str) -> SpiResult<Vec<(Uuid, String)>> {
     let mut rates = Rates::new(time_zone);
-    ended.iter().map(|(_, entry)| Ok((entry.id, row(entry, &mut rates)?))).collect()
+    ended.iter().map(|ended| Ok((ended.entry.id, row(ended, &mut rates)?))).collect()
 }
 
 /// A ledger row as JSON text, with its cost in SEK where there is a rate.
-fn row(entry: &Entry, rates: &mut Rates) -> SpiResult<String> {
-    let mut row = json(entry);
-    if let Some(created_at) = &entry.created_at
-        && let Some(rate) = rates.at(created_at)?
-    {
-        // Before the end of an object that is not empty.
-        row.pop();
-        row.push_str(&rate.fields(entry.cost_usd.as_ref()));
-        row.push('}');
+fn row(ended: &Ended, rates: &mut Rates) -> SpiResult<String> {
+    let mut row = json(ended.entry);
+    let rate = match (ended.first, &ended.entry.created_at) {
+        (Some(first), _) => first.rate.as_ref(),
+        (None, Some(created_at)) => rates.at(created_at)?,
+        (None, None) => None,
+    };
+    if let Some(rate) = rate {
+        rate.add_to(&mut row, ended.entry.cost_usd.as_ref());
     }
     Ok(row)
 }

@@ -1,4 +1,5 @@
-//! The ids of generations in flight, in files until they are in the journal.
+//! The ids of generations in flight, and how calls ended whose callers were told first, in files until they are in the
+//! journal.
 
 use std::fs;
 use std::io::Write;
@@ -6,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use hiems_tests::{Cluster, Config, Database, Running, wait_until};
 
-use super::{COMMITTED, End, JOURNAL, LONG_MS, SOON, booked, call_as, call_with, judge, lock};
+use super::{
+    COMMITTED, End, JOURNAL, LONG_MS, SOON, booked, call_as, call_with, judge, lock,
+    wait_until_journalled,
+};
 
 const LONG: (&str, &str) = ("fake_delay_ms", LONG_MS);
 
@@ -35,6 +39,17 @@ fn start_with<const N: usize>(
     running
 }
 
+/// Has nothing spilled; gives the folder that is in the spill's place.
+fn block_spill(cluster: &Cluster, database: &Database) -> PathBuf {
+    let oid = database.oid();
+    let extension =
+        database.text("SELECT oid::text FROM pg_extension WHERE extname = 'hiems'", &[]);
+    let spill = format!("hiems_calls.{oid}.{}", extension.expect("an OID"));
+    let spill = cluster.data().join(spill);
+    fs::create_dir(&spill).expect("a folder in the file's place");
+    spill
+}
+
 // The id comes while the journal is locked and the spill cannot be written.
 #[test]
 fn an_id_that_is_nowhere_else_survives_a_crash() {
@@ -43,11 +58,7 @@ fn an_id_that_is_nowhere_else_survives_a_crash() {
     database.store_key();
     let oid = database.oid();
     let running = start_with(&database, "caught", [("fake_header_delay_ms", "1000"), LONG]);
-    let extension =
-        database.text("SELECT oid::text FROM pg_extension WHERE extname = 'hiems'", &[]);
-    let spill = format!("hiems_calls.{oid}.{}", extension.expect("an OID"));
-    let spill = cluster.data().join(spill);
-    fs::create_dir(&spill).expect("a folder in the file's place");
+    let spill = block_spill(&cluster, &database);
     let _holder = lock(&database, JOURNAL);
     wait_until("the id is in the file", SOON, || {
         let bill = database.fake.bill();
@@ -63,6 +74,40 @@ fn an_id_that_is_nowhere_else_survives_a_crash() {
     let rows = booked(&mut client, &fake);
     assert_eq!(rows[0].get::<_, &str>("cost_source"), "settled");
     judge(&mut client, &fake, &[("caught", End::Lost), ("new", COMMITTED)]);
+}
+
+// The answers come while the journal is locked and the spill cannot be written: no caller waits for that.
+#[test]
+fn what_callers_were_told_survives_a_crash() {
+    let mut cluster = Cluster::start(&[]);
+    let database = Database::on(&cluster, Config::default());
+    database.store_key();
+    database
+        .admin()
+        .batch_execute("SELECT hiems.set_exchange_rate('USD', 10.4521, '2020-01-01', 'it')")
+        .expect("a rate");
+    let mut client = database.admin();
+    client.batch_execute("BEGIN").expect("a begin");
+    let open = Running::with(client, |client| call_with(client, "open", &[LONG]));
+    let committed =
+        Running::with(database.admin(), |client| call_with(client, "committed", &[LONG]));
+    wait_until_journalled(&mut database.admin(), 2);
+    let spill = block_spill(&cluster, &database);
+    let _holder = lock(&database, JOURNAL);
+    let (_client, answer) = open.end();
+    answer.expect("an answer");
+    committed.end().1.expect("an answer");
+    let (name, fake) = database.into_parts();
+    cluster.stop("immediate");
+    fs::remove_dir(&spill).expect("the folder goes");
+    cluster.restart();
+    let mut client = cluster.connect(&name, "postgres");
+    call_as(&mut client, "new", "0").expect("an answer");
+    let calls = [("open", End::Known("rolled_back")), ("committed", COMMITTED), ("new", COMMITTED)];
+    judge(&mut client, &fake, &calls);
+    assert!(fake.lookups().is_empty());
+    let in_sek = "SELECT count(*) FROM hiems.ai_usage_logs WHERE cost_sek = cost_usd * 10.4521";
+    assert_eq!(client.query_one(in_sek, &[]).expect("the rows").get::<_, i64>(0), 3);
 }
 
 // What the files say of an attempt before the last one is of another generation.
@@ -83,7 +128,7 @@ fn an_id_of_another_attempt_is_not_taken() {
     let mut file = fs::OpenOptions::new().append(true).open(&left[0]).expect("the file");
     for (attempts, end) in [(1, ""), (0, "\n"), (2, "\n")] {
         let line = format!(
-            r#"{{"id":"{call}","attempts":{attempts},"generation_id":"gen-of-attempt-{attempts}"}}"#
+            r#"{{"Came":{{"id":"{call}","attempts":{attempts},"generation_id":"gen-{attempts}"}}}}"#
         );
         // The one of the right number is cut off.
         let line = if end.is_empty() { &line[..line.len() - 3] } else { &line };

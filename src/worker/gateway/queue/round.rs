@@ -149,7 +149,7 @@ impl Gateway {
                 return Err(Aborted::by_lock());
             }
             let settled: Vec<&Settlement> = ended.iter().filter_map(|(e, _)| settled(e)).collect();
-            let rows: Vec<_> = settled.iter().map(|s| (s.state, &s.entry)).collect();
+            let rows: Vec<_> = settled.iter().map(|s| s.ended()).collect();
             for settled in journal::settle(&rows, &rules)? {
                 match settled.to_look_up {
                     Some(wanted) => done.to_look_up.push(wanted),
