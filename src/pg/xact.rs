@@ -50,6 +50,18 @@ pub fn commit_without_waiting() {
     session::set_locally(c"synchronous_commit", c"off");
 }
 
+/// Up to where the log has to be on disk for the last commit of this process to be durable.
+pub fn last_commit() -> u64 {
+    // SAFETY: reads a value of this process.
+    unsafe { pg_sys::XactLastCommitEnd }
+}
+
+/// Has the log on disk up to there; nothing where it is already.
+pub fn make_durable(up_to: u64) {
+    // SAFETY: takes locks in shared memory, and gives them back; what cannot be written is a PANIC.
+    unsafe { pg_sys::XLogFlush(up_to) }
+}
+
 /// True in a READ ONLY transaction.
 pub fn is_read_only() -> bool {
     // SAFETY: reads a flag of this process.

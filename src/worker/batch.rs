@@ -31,7 +31,7 @@ use crate::contents;
 use crate::gateway::protocol::Submit;
 use crate::idempotency;
 use crate::openrouter::failure::{Failure, FailureKind};
-use crate::pg::xact::Aborted;
+use crate::pg::xact::{self, Aborted};
 use crate::rates;
 
 type Asked<T> = oneshot::Sender<T>;
@@ -143,6 +143,11 @@ impl Batch {
         self.kept.insert(call, kept);
     }
 
+    /// Gives what files hold as well.
+    pub fn take_kept(&mut self) -> impl Iterator<Item = Kept> {
+        std::mem::take(&mut self.kept).into_values()
+    }
+
     /// How this call ended stands in a file: its generation's id need stand nowhere else.
     pub fn forget_kept(&mut self, of: Uuid) {
         self.forget_generation(of);
@@ -215,6 +220,9 @@ impl Batch {
         let (books, tells_usage) = (conditions.books, conditions.tells_usage);
         if !journal::try_lock() || !(self.settlements.is_empty() || rates::try_lock()) {
             return Err(Aborted::by_lock());
+        }
+        if !self.is_urgent() {
+            xact::commit_without_waiting();
         }
         let (go, mut intents) = self.admit(conditions)?;
         if without_intents {

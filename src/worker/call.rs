@@ -273,7 +273,7 @@ impl Sending {
         if let Some(id) = id {
             let came = Came { id: entry.id, attempts: entry.attempts, generation_id: id.clone() };
             let kept = self.shared.generation_ids.keep(&came);
-            self.shared.outbox.send(Event::Generation { came, kept, since: Instant::now() });
+            self.shared.outbox.send_late(Event::Generation { came, kept, since: Instant::now() });
             entry.generation_id = Some(id);
         }
     }
@@ -355,7 +355,7 @@ async fn tell_first(shared: &Shared, mut settlement: Settlement, first: First) -
     let entry = Box::new(settlement.entry);
     let row = json(&entry);
     let lacks = Lacks { cost_usd: entry.cost_usd.clone(), rate: first.rate.clone() };
-    shared.outbox.send(Event::Told { entry, first, kept });
+    shared.outbox.send_late(Event::Told { entry, first, since: Instant::now(), kept });
     (Reply::Answered { entry: Some(row), is_changed: false, lacks: Some(lacks) }, body)
 }
 

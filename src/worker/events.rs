@@ -51,7 +51,7 @@ pub enum Event {
     /// Commit how a call ended.
     Settle { settlement: Box<Settlement>, done: oneshot::Sender<LedgerRow> },
     /// How a call ended whose caller has been told: its transaction books it, or else it is to be settled.
-    Told { entry: Box<Entry>, first: First, kept: Kept },
+    Told { entry: Box<Entry>, first: First, since: Instant, kept: Kept },
     /// Commit that a call is about to be sent again, `attempts` times in all.
     Again { call: Uuid, attempts: i32, done: oneshot::Sender<()> },
     /// Nothing was sent: forget the intent.
@@ -153,6 +153,21 @@ pub struct Inbox {
 struct Bell {
     rung: AtomicBool,
     wire: UnixStream,
+    /// True while there is something that it is not rung for yet; and while that is going to be looked at.
+    is_late: AtomicBool,
+    is_set: AtomicBool,
+}
+
+/// How long what can wait is left to be found by the main thread by itself.
+const LATE: Duration = Duration::from_millis(4);
+
+impl Bell {
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // A full pipe has woken it already.
+            let _ = (&self.wire).write(&[1]);
+        }
+    }
 }
 
 /// Both ends.
@@ -160,7 +175,8 @@ pub fn channel() -> std::io::Result<(Outbox, Inbox)> {
     let (wire, ear) = UnixStream::pair()?;
     wire.set_nonblocking(true)?;
     ear.set_nonblocking(true)?;
-    let bell = Arc::new(Bell { rung: AtomicBool::new(false), wire });
+    let [rung, is_late, is_set] = [false; 3].map(AtomicBool::new);
+    let bell = Arc::new(Bell { rung, wire, is_late, is_set });
     let (sender, receiver) = mpsc::channel();
     Ok((Outbox { events: sender, bell: Arc::clone(&bell) }, Inbox { events: receiver, bell, ear }))
 }
@@ -169,9 +185,28 @@ impl Outbox {
     /// Hands an event over and wakes the main thread.
     pub fn send(&self, event: Event) {
         // The receiver lives as long as the runtime.
-        if self.events.send(event).is_ok() && !self.bell.rung.swap(true, Ordering::AcqRel) {
-            // A full pipe has woken it already.
-            let _ = (&self.bell.wire).write(&[1]);
+        if self.events.send(event).is_ok() {
+            self.bell.ring();
+        }
+    }
+
+    /// Hands an event over that nobody waits for, on a thread of tokio's: the main thread, which most likely wakes for
+    /// something else before, is woken some milliseconds later.
+    pub fn send_late(&self, event: Event) {
+        if self.events.send(event).is_err() {
+            return;
+        }
+        // First what is looked at last.
+        self.bell.is_late.store(true, Ordering::Release);
+        if !self.bell.is_set.swap(true, Ordering::AcqRel) {
+            let bell = Arc::clone(&self.bell);
+            tokio::spawn(async move {
+                tokio::time::sleep(LATE).await;
+                bell.is_set.store(false, Ordering::Release);
+                if bell.is_late.swap(false, Ordering::AcqRel) {
+                    bell.ring();
+                }
+            });
         }
     }
 
@@ -195,6 +230,7 @@ impl Inbox {
         while matches!((&self.ear).read(&mut bytes), Ok(read) if read > 0) {}
         // A swap, not a store: what is sent after it rings again, what was sent before is seen below.
         self.bell.rung.swap(false, Ordering::AcqRel);
+        self.bell.is_late.swap(false, Ordering::AcqRel);
         self.events.try_iter().collect()
     }
 }

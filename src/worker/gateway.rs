@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use chunk::Chunk;
+use commit::NotDurable;
 use retention::Retention;
 
 use super::Left;
@@ -72,6 +73,7 @@ pub struct Gateway {
     /// in the way of nothing else.
     stuck: Batch,
     stuck_until: Instant,
+    not_durable: Option<NotDurable>,
     /// After a failure, not before then.
     not_before: Option<Instant>,
     /// The calls whose callers were told how they ended first.
@@ -140,6 +142,7 @@ impl Gateway {
             batch: Batch::default(),
             stuck: Batch::default(),
             stuck_until: now,
+            not_durable: None,
             not_before: None,
             told: ToldCalls::default(),
             waiting: Vec::new(),
@@ -179,6 +182,7 @@ impl Gateway {
             self.take_events();
             self.look_after_told(told::PATIENCE);
             self.commit();
+            self.make_durable(commit::DURABLE_WITHIN);
             self.queue_round(!end_asked);
             self.tell_waiting();
             if !self.looked_up.is_empty() {
@@ -219,7 +223,7 @@ impl Gateway {
         } else if let Some(since) = self.batch.oldest_generation() {
             until = until.min((since + commit::GENERATION_DELAY).saturating_duration_since(now));
         }
-        if let Some(due) = self.told_is_due() {
+        if let Some(due) = self.told_is_due().into_iter().chain(self.durable_by()).min() {
             until = until.min(due.saturating_duration_since(now));
         }
         if let Some(due) = broadcast::due_in() {
@@ -251,8 +255,8 @@ impl Gateway {
                     }
                     self.queue.add(ended, done, self.settings.queue_concurrency);
                 }
-                Event::Told { entry, first, kept } => {
-                    self.add_told(Told { entry, first, since: Instant::now(), kept });
+                Event::Told { entry, first, since, kept } => {
+                    self.add_told(Told { entry, first, since, kept });
                 }
                 event => {
                     if let Some(call) = event.is_more_than_its_row() {

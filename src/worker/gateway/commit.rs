@@ -8,16 +8,34 @@ use super::Gateway;
 use crate::pg::xact::{self, Aborted};
 use crate::settings::SwitchOff;
 use crate::worker::batch::{Batch, Committed, Conditions};
+use crate::worker::generation_ids::Kept;
 use crate::worker::spill::retire_ids;
 
-/// How long a generation's id waits: most calls have ended by then, and their settlements hold it. With the waking and
-/// the commit it is durable within 10 ms.
+/// How long a generation's id waits: most calls have ended by then, and their settlements hold it. It is in the journal within
+/// 10 ms, and durable with the next commit.
 pub(super) const GENERATION_DELAY: Duration = Duration::from_millis(5);
+/// Nobody waits for it: where there is no other commit soon it is made durable by itself.
+pub(super) const DURABLE_WITHIN: Duration = Duration::from_millis(20);
 /// How long to wait after a batch that somebody's lock held up, or that failed for another reason.
 const LOCK_DELAY: Duration = Duration::from_millis(20);
 const FAILURE_DELAY: Duration = Duration::from_secs(1);
 /// How long callers wait behind somebody's lock on the journal before the spill takes its place.
 const SPILL_AFTER: Duration = Duration::from_millis(100);
+
+/// What was committed without waiting until it is durable.
+pub(super) struct NotDurable {
+    /// Up to where the log has it.
+    up_to: u64,
+    since: Instant,
+    /// What the files hold as well until then.
+    kept: Vec<Kept>,
+}
+
+impl NotDurable {
+    fn new() -> NotDurable {
+        NotDurable { up_to: 0, since: Instant::now(), kept: Vec::new() }
+    }
+}
 
 /// What must hold for the calls of a batch to be sent; apart from `self`, whose other fields are borrowed
 /// too.
@@ -41,6 +59,18 @@ macro_rules! conditions {
 }
 
 impl Gateway {
+    /// When what was committed without waiting has to be durable.
+    pub(super) fn durable_by(&self) -> Option<Instant> {
+        self.not_durable.as_ref().map(|of| of.since + DURABLE_WITHIN)
+    }
+
+    /// Makes what was committed without waiting durable, if no other commit has in its time.
+    pub(super) fn make_durable(&mut self, within: Duration) {
+        if let Some(of) = self.not_durable.take_if(|of| of.since.elapsed() >= within) {
+            xact::make_durable(of.up_to);
+        }
+    }
+
     /// Commits the batch if it is due; what cannot be committed stays for the next time.
     pub(super) fn commit(&mut self) {
         self.commit_what_is_due(GENERATION_DELAY);
@@ -139,13 +169,19 @@ impl Gateway {
     }
 
     /// Writes a batch, and tells those who wait for it. An error gives it back.
-    fn commit_batch(&mut self, batch: Batch) -> Result<(), Box<(Batch, Aborted)>> {
+    fn commit_batch(&mut self, mut batch: Batch) -> Result<(), Box<(Batch, Aborted)>> {
         if let Err(aborted) = self.recover() {
             return Err(Box::new((batch, aborted)));
         }
         let rules = self.rules();
         let conditions = conditions!(self, batch, &rules);
+        let is_urgent = batch.is_urgent();
         let mut written = xact::transaction(|| batch.write(conditions));
+        if !is_urgent && written.is_ok() {
+            let of = self.not_durable.get_or_insert_with(NotDurable::new);
+            of.up_to = xact::last_commit();
+            of.kept.extend(batch.take_kept());
+        }
         if written.is_err() && batch.settles() {
             // What keeps the ledger from being written keeps nobody from the answer: the sweep books it later.
             let conditions = Conditions { books: false, ..conditions!(self, batch, &rules) };

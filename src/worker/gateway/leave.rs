@@ -46,6 +46,7 @@ impl Gateway {
         while broadcast::due_in() == Some(Duration::ZERO) {
             broadcast::send();
         }
+        self.make_durable(Duration::ZERO);
         self.shared.generation_ids.clear();
         self.queue.has_jobs || self.unswept || self.on_their_way > 0
     }
