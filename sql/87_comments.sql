@@ -32,7 +32,7 @@ COMMENT ON INDEX hiems_private.api_keys_pkey IS 'One key per name.';
 
 COMMENT ON TABLE hiems_private.calls IS 'Calls on their way: a row from before the request is sent until its ledger row is there. Written by the gateway.';
 COMMENT ON COLUMN hiems_private.calls.id IS 'The call''s id, and its ledger row''s.';
-COMMENT ON COLUMN hiems_private.calls.state IS '''sent'': in flight, or about to be; ''answered'', ''failed'': settled, to be booked; ''unknown'': sent, and no more is known, or a stream that its caller closed, whose cost is asked for; ''booked'': it is in the ledger, and its generation is looked up to be compared.';
+COMMENT ON COLUMN hiems_private.calls.state IS '''sent'': in flight, or about to be, or answered a moment ago; ''answered'', ''failed'': settled, to be booked; ''unknown'': sent, and no more is known, or a stream that its caller closed, whose cost is asked for; ''booked'': it is in the ledger, and its generation is looked up to be compared.';
 COMMENT ON COLUMN hiems_private.calls.created_at IS 'When the call was made.';
 COMMENT ON COLUMN hiems_private.calls.settled_at IS 'When its end was committed; NULL while it is in flight.';
 COMMENT ON COLUMN hiems_private.calls.caller_xid IS 'The caller''s top-level transaction; NULL: it is made for none.';
@@ -235,7 +235,7 @@ END
 $$;
 
 COMMENT ON COLUMN hiems.calls.id IS 'The call''s id; its ledger row will have it.';
-COMMENT ON COLUMN hiems.calls.state IS '''queued'': to be made; ''paused'': see hiems.resume_prompts(); ''sent'': in flight; ''answered'', ''failed'': ended, and in the ledger soon after the caller''s transaction is over; ''unknown'': sent, and no more is known, or a stream that its caller closed, until its cost is. A queued call that is ''failed'' (last_error says why) was given up before anything was billed, and comes into no ledger.';
+COMMENT ON COLUMN hiems.calls.state IS '''queued'': to be made; ''paused'': see hiems.resume_prompts(); ''sent'': in flight, or answered a moment ago; ''answered'', ''failed'': ended, and in the ledger soon after the caller''s transaction is over; ''unknown'': sent, and no more is known, or a stream that its caller closed, until its cost is. A queued call that is ''failed'' (last_error says why) was given up before anything was billed, and comes into no ledger.';
 COMMENT ON COLUMN hiems.calls.created_at IS 'When the call was made, or enqueued.';
 COMMENT ON COLUMN hiems.calls.age IS 'How long ago that was.';
 COMMENT ON COLUMN hiems.calls.settled_at IS 'When it ended; NULL while it is in flight.';

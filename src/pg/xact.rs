@@ -191,6 +191,8 @@ fn abort(error: &CaughtError) -> Aborted {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
         CaughtError::RustPanic { ereport, .. } => ereport,
     };
+    // One more would not be caught.
+    interrupts::forget_cancels();
     // SAFETY: an ERROR was caught, so the transaction has to be aborted, and its memory with it.
     unsafe { pg_sys::AbortCurrentTransaction() }
     Aborted {

@@ -30,6 +30,10 @@ impl Gateway {
             self.commit();
             self.queue_round(false);
         }
+        // The last ones' events were not waited for.
+        self.take_events();
+        self.look_after_told(Duration::ZERO);
+        self.commit();
         if self.shared.in_flight() > 0 {
             log!(
                 "the hiems gateway leaves {} calls in flight: their outcome is unknown",
