@@ -5,10 +5,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hiems_tests::{Cluster, Config, Database, ResultExt};
+use hiems_tests::{Cluster, Config, Database, ResultExt, wait_until};
 use postgres::Client;
 
-use super::{COMMITTED, End, call_as, judge, lose, start, wait_until_journalled};
+use super::{COMMITTED, End, SOON, call_as, judge, lose, start, wait_until_journalled};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -68,6 +68,10 @@ fn jump(database: &Database, clock: &Clock, offset: i64) -> [(String, End); 5] {
     assert_eq!(cancelled.end().1.sqlstate(), "57014");
     flying.end().1.expect("an answer after the jump");
     open.batch_execute("ROLLBACK").expect("a rollback");
+    // What began before the jump says nothing of the clock after it.
+    wait_until("all of them have ended", SOON, || {
+        database.count("hiems_private.calls WHERE state = 'sent'") == 0
+    });
     // By the server's clock, whatever it says.
     let time = "SELECT clock_timestamp()::text";
     let from = database.text(time, &[]);
