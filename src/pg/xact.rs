@@ -1,5 +1,6 @@
 //! Transactions: the caller's, and the gateway's own.
 
+use std::collections::HashMap;
 use std::ffi::c_int;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -43,6 +44,12 @@ pub fn is_over(xid: u64) -> bool {
     let short = u32::from_be_bytes([a, b, c, d]);
     // SAFETY: reads shared state.
     unsafe { !pg_sys::TransactionIdIsInProgress(pg_sys::TransactionId::from(short)) }
+}
+
+/// [`is_over`], with one look at each transaction, which may have made many calls.
+pub fn over() -> impl FnMut(u64) -> bool {
+    let mut known: HashMap<u64, bool> = HashMap::new();
+    move |xid| *known.entry(xid).or_insert_with(|| is_over(xid))
 }
 
 /// The current transaction's commit does not wait until it is durable: a crash may undo it, whole.

@@ -218,7 +218,7 @@ impl Batch {
         let log_content = conditions.log_content;
         let without_intents = conditions.without_intents;
         let (books, tells_usage) = (conditions.books, conditions.tells_usage);
-        if !journal::try_lock() || !(self.settlements.is_empty() || rates::try_lock()) {
+        if !journal::try_lock() || self.needs_rates() && !rates::try_lock() {
             return Err(Aborted::by_lock());
         }
         if !self.is_urgent() {

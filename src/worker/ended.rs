@@ -34,10 +34,9 @@ impl EndedCalls {
 
     /// Takes out at most `limit` of these calls: those whose callers' transactions are over.
     pub fn take_due(&mut self, calls: impl Iterator<Item = Uuid>, limit: usize) -> Vec<Uuid> {
-        // One look at each transaction, which may have made many calls.
-        let mut is_over: HashMap<u64, bool> = HashMap::new();
+        let mut is_over = xact::over();
         let mut is_due = |call: &Uuid| match self.0.get(call) {
-            Some(Some(xid)) => *is_over.entry(*xid).or_insert_with(|| xact::is_over(*xid)),
+            Some(Some(xid)) => is_over(*xid),
             ended => ended.is_some(),
         };
         let due: Vec<Uuid> = calls.filter(&mut is_due).take(limit).collect();

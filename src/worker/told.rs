@@ -47,11 +47,8 @@ impl ToldCalls {
 
     /// Takes out those whose callers' transactions are over.
     pub fn take_over(&mut self) -> Vec<Told> {
-        // One look at each transaction, which may have made many calls.
-        let mut is_over: HashMap<u64, bool> = HashMap::new();
-        self.take(|told| {
-            *is_over.entry(told.first.xid).or_insert_with(|| xact::is_over(told.first.xid))
-        })
+        let mut is_over = xact::over();
+        self.take(|told| is_over(told.first.xid))
     }
 
     /// Takes out those that were told by then.

@@ -18,14 +18,14 @@ pub enum Caller {
     Waits(Asked<LedgerRow>),
     /// It was told first.
     Told,
-    /// It was told when this was durable in the spill.
-    ToldBySpill,
+    /// It has been told, and this is in the spill.
+    Spilled,
 }
 
 impl Ending {
     /// True where it is in the spill.
     pub fn is_durable(&self) -> bool {
-        matches!(self.caller, Caller::ToldBySpill)
+        matches!(self.caller, Caller::Spilled)
     }
 }
 
@@ -33,6 +33,11 @@ impl Batch {
     /// Takes in how a call ended whose caller was told first.
     pub fn add_told(&mut self, settlement: Settlement) {
         self.settlements.push(Ending { settlement: Box::new(settlement), caller: Caller::Told });
+    }
+
+    /// True where the rates are to be read: whoever was told first has been told one.
+    pub fn needs_rates(&self) -> bool {
+        self.settlements.iter().any(|ending| ending.settlement.first.is_none())
     }
 
     /// What is not durable yet of calls that have ended: for the log, if it never will be.

@@ -78,8 +78,7 @@ impl Batch {
             let _ = done.send(go);
         }
         for ending in &mut self.settlements {
-            if let Caller::Waits(done) = std::mem::replace(&mut ending.caller, Caller::ToldBySpill)
-            {
+            if let Caller::Waits(done) = std::mem::replace(&mut ending.caller, Caller::Spilled) {
                 let _ = done.send(rows.remove(&ending.settlement.entry.id));
                 ending.settlement.content = Content::default();
             }

@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::Gateway;
 use crate::ledger::{self, Entry};
 use crate::pg::xact::{self, Aborted};
-use crate::rates;
 use crate::realtime;
 use crate::worker::events::First;
 use crate::worker::generation_ids::Inherited;
@@ -59,11 +58,7 @@ impl Gateway {
             return Ok(());
         }
         let rules = self.rules();
-        let settled = transaction(|| match rates::try_lock() {
-            true => Ok(journal::settle_told(told, &rules)?),
-            false => Err(Aborted::by_lock()),
-        });
-        match settled {
+        match transaction(|| journal::settle_told(told, &rules)) {
             Err(aborted) if !aborted.lock_not_available => match told {
                 [(one, _)] => {
                     warning!("hiems call {} cannot be settled: {}", one.id, aborted.message);

@@ -79,7 +79,7 @@ fn an_id_that_is_nowhere_else_survives_a_crash() {
 // The answers come while the journal is locked and the spill cannot be written: no caller waits for that.
 #[test]
 fn what_callers_were_told_survives_a_crash() {
-    let mut cluster = Cluster::start(&[]);
+    let mut cluster = Cluster::start(&["max_prepared_transactions = 1"]);
     let database = Database::on(&cluster, Config::default());
     database.store_key();
     database
@@ -97,11 +97,18 @@ fn what_callers_were_told_survives_a_crash() {
     let (_client, answer) = open.end();
     answer.expect("an answer");
     committed.end().1.expect("an answer");
+    // Those whose callers have been told a rate need no other.
+    let rates = "BEGIN; LOCK TABLE hiems_private.exchange_rates; PREPARE TRANSACTION 'rates'";
+    database.admin().batch_execute(rates).expect("a lock that survives");
     let (name, fake) = database.into_parts();
     cluster.stop("immediate");
     fs::remove_dir(&spill).expect("the folder goes");
     cluster.restart();
     let mut client = cluster.connect(&name, "postgres");
+    // It starts the gateway.
+    client.execute("SELECT FROM hiems.health()", &[]).expect("health");
+    assert_eq!(booked(&mut client, &fake).len(), 2);
+    client.batch_execute("ROLLBACK PREPARED 'rates'").expect("no lock");
     call_as(&mut client, "new", "0").expect("an answer");
     let calls = [("open", End::Known("rolled_back")), ("committed", COMMITTED), ("new", COMMITTED)];
     judge(&mut client, &fake, &calls);
