@@ -29,6 +29,9 @@ fn each_sees_its_own_calls_on_their_way_and_a_reader_all() {
 
     let of_ada = ("sent".to_owned(), format!("role:{ada}"));
     let of_bob = ("answered".to_owned(), format!("role:{bob}"));
+    wait_until("the answer is in the journal", Duration::from_secs(30), || {
+        database.count("hiems.calls WHERE state = 'answered'") == 1
+    });
     assert_eq!(seen(&database, &ada), std::slice::from_ref(&of_ada));
     assert_eq!(seen(&database, &bob), std::slice::from_ref(&of_bob));
     assert_eq!(seen(&database, &reader), [of_ada, of_bob]);
