@@ -46,6 +46,10 @@ fn a_dump_brings_everything_back_elsewhere() {
     let running =
         hiems_tests::Running::in_flight(&database, database.connect("postgres"), &slow, 1);
 
+    wait_until("the answer is in the journal", Duration::from_secs(30), || {
+        database.count("hiems.calls WHERE state = 'answered'") == 1
+    });
+
     let dump = home.program("pg_dump").arg(&database.name).output().expect("pg_dump runs");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     assert_eq!(String::from_utf8_lossy(&dump.stderr), "", "no warnings");
