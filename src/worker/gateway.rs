@@ -8,6 +8,7 @@ mod queue;
 mod recover;
 mod retention;
 mod settle;
+mod spread;
 mod sweep;
 mod told;
 
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use chunk::Chunk;
 use commit::NotDurable;
 use retention::Retention;
+use spread::Spread;
 
 use super::Left;
 use super::admission::Keyring;
@@ -69,6 +71,9 @@ pub struct Gateway {
     locked_since: Option<Instant>,
     /// What is to be committed.
     batch: Batch,
+    /// The calls that are left for the commit after the one that is made.
+    later: Batch,
+    spread: Spread,
     /// What could not be written, though nobody's lock was in the way: tried again now and then, and
     /// in the way of nothing else.
     stuck: Batch,
@@ -140,6 +145,8 @@ impl Gateway {
             has_spilled: false,
             locked_since: None,
             batch: Batch::default(),
+            later: Batch::default(),
+            spread: Spread::new(),
             stuck: Batch::default(),
             stuck_until: now,
             not_durable: None,
@@ -213,6 +220,9 @@ impl Gateway {
     }
 
     fn until_next(&self) -> Duration {
+        if self.not_before.is_none() && self.batch.waiting() > 0 {
+            return Duration::ZERO;
+        }
         let now = Instant::now();
         let mut until = self.next_tick.saturating_duration_since(now);
         if self.is_telling() {

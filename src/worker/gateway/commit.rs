@@ -42,7 +42,8 @@ impl NotDurable {
 macro_rules! conditions {
     ($gateway:expr, $batch:expr, $rules:expr) => {{
         // Those that wait to be sent are in flight already, as far as their connections are concerned.
-        let in_flight = $gateway.shared.in_flight().saturating_sub($batch.waiting());
+        let waiting = $batch.waiting() + $gateway.later.waiting();
+        let in_flight = $gateway.shared.in_flight().saturating_sub(waiting);
         Conditions {
             room: $gateway.settings.max_in_flight.saturating_sub(in_flight),
             keyring: &mut $gateway.keyring,
@@ -71,9 +72,22 @@ impl Gateway {
         }
     }
 
-    /// Commits the batch if it is due; what cannot be committed stays for the next time.
+    /// Commits the batch if it is due; what cannot be committed stays for the next time, and so do calls that are
+    /// better not sent all at once.
     pub(super) fn commit(&mut self) {
+        let now = Instant::now();
+        let alone = self.batch.waiting_alone();
+        let share = self.spread.share(alone.len(), now);
+        if share < alone.len() {
+            self.later = self.batch.take_of(&alone[share..].iter().copied().collect());
+        }
         self.commit_what_is_due(GENERATION_DELAY);
+        if share > 0 {
+            self.spread.took(share, now, now.elapsed());
+        }
+        let mut later = std::mem::take(&mut self.later);
+        later.prepend(std::mem::take(&mut self.batch));
+        self.batch = later;
     }
 
     /// Before what may take some milliseconds: no generation's id waits for that.

@@ -27,13 +27,13 @@ impl Gateway {
             interrupts::check_in_worker();
             self.take_events();
             self.look_after_told(Duration::ZERO);
-            self.commit();
+            self.commit_all();
             self.queue_round(false);
         }
         // The last ones' events were not waited for.
         self.take_events();
         self.look_after_told(Duration::ZERO);
-        self.commit();
+        self.commit_all();
         if self.shared.in_flight() > 0 {
             log!(
                 "the hiems gateway leaves {} calls in flight: their outcome is unknown",
