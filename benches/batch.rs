@@ -1,5 +1,9 @@
-//! `hiems.submit_prompts()` against the time that its calls must take: so many, so long, so many at once. The
-//! memory of the gateway meanwhile, and how soon a cancel of a large batch acts.
+//! `hiems.submit_prompts()` against the time that its calls must take: so many, so long, so many at once; and against
+//! a bare HTTP client, which has no PostgreSQL and books nothing. The memory of the gateway meanwhile, and how soon a
+//! cancel of a large batch acts.
+
+#[path = "batch/bare.rs"]
+mod bare;
 
 use std::time::{Duration, Instant};
 
@@ -20,11 +24,22 @@ fn main() {
     database.store_key();
     let gateway = database.gateways()[0];
     let mut client = database.admin();
-    let head = ["calls", "delay ms", "at once", "ms", "calls/s", "to ideal", "gateway MB, at most"];
+    let bare = bare::Client::new(&database.fake.base_url());
+    let head = [
+        "calls",
+        "delay ms",
+        "at once",
+        "ms",
+        "calls/s",
+        "to ideal",
+        "bare client, to ideal",
+        "to it",
+        "gateway MB, at most",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (calls, delay, at_once) in CELLS {
         database.fake.wish(&[("fake_delay_ms", &delay.to_string())]);
-        let mut times = Vec::new();
+        let (mut times, mut bare_times) = (Vec::new(), Vec::new());
         let mut memory = 0.0_f64;
         for _ in 0..ROUNDS {
             let (most, time) =
@@ -33,16 +48,24 @@ fn main() {
             memory = memory.max(most);
             database.wait_until_booked();
             database.fake.clear();
+            bare_times.push(time_of(|| bare.run(calls, at_once)).0);
+            database.fake.clear();
         }
-        let time = median(times);
+        let (time, bare_time) = (median(times), median(bare_times));
         let ideal = (calls.div_ceil(at_once) * delay) as f64;
+        let to_ideal = |time: f64| match delay {
+            0 => "-".to_owned(),
+            _ => format!("{:.2}", time / ideal),
+        };
         rows.push(vec![
             calls.to_string(),
             delay.to_string(),
             at_once.to_string(),
             format!("{time:.0}"),
             format!("{:.0}", calls as f64 * 1_000.0 / time),
-            if delay == 0 { "-".to_owned() } else { format!("{:.2}", time / ideal) },
+            to_ideal(time),
+            to_ideal(bare_time),
+            format!("{:.2}", time / bare_time),
             format!("{memory:.0}"),
         ]);
     }
