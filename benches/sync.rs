@@ -26,7 +26,7 @@ const PEER: &str = "SELECT peer('openai/gpt-4o-mini',
 
 const ROW: &str = "INSERT INTO peer_logs
     (generation_id, user_id, model, prompt_tokens, completion_tokens, cost, status)
-    VALUES ('gen-1', 'user-1', 'openai/gpt-4o-mini', 8, 9, 0.0000067, 200)";
+    VALUES ('gen-1', 'user-1', 'openai/gpt-4o-mini', 8, 9, 0.0000067, 200) RETURNING id";
 
 const PEER_SCHEMA: &str = r#"
 CREATE EXTENSION plpython3u;
