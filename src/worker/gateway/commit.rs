@@ -82,7 +82,7 @@ impl Gateway {
             self.later = self.batch.take_of(&alone[share..].iter().copied().collect());
         }
         self.commit_what_is_due(GENERATION_DELAY);
-        if share > 0 {
+        if share > 0 && self.not_before.is_none() {
             self.spread.took(share, now, now.elapsed());
         }
         let mut later = std::mem::take(&mut self.later);

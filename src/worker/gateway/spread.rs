@@ -2,14 +2,16 @@
 //!
 //! Calls that are sent at the same moment are answered at the same moment, and their callers want processors, the
 //! disk and the next call all at once: sessions that call in a loop fall into step, and nothing brings them out of it
-//! again. So as long as there is time for a commit for each call, a few that wait have one each; of many that wait
-//! at once a quarter goes into the next one.
+//! again. So amid calls, as long as there is time for a commit for each, a few that wait have one each; of many that
+//! wait at once a quarter goes into the next one.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How many calls tell how many there are in a second.
 const REMEMBERED: usize = 64;
+/// Calls that have come more slowly than so many in this time are no loop.
+const RECENT: Duration = Duration::from_secs(1);
 const PART: usize = 4;
 /// A commit counts for so much in what commits take.
 const WEIGHT: f64 = 1.0 / 16.0;
@@ -29,9 +31,13 @@ impl Spread {
     /// How many of these calls go into the next commit.
     pub fn share(&self, waiting: usize, now: Instant) -> usize {
         let Some(first) = self.calls.front() else { return waiting };
-        let calls = self.calls.len() + waiting;
-        let is_time = calls as f64 * self.commit < now.duration_since(*first).as_secs_f64();
-        if is_time { (waiting / PART).max(1).min(waiting) } else { waiting }
+        let time = now.duration_since(*first);
+        let commits = (self.calls.len() + waiting) as f64 * self.commit;
+        if time < RECENT && commits < time.as_secs_f64() {
+            (waiting / PART).max(1).min(waiting)
+        } else {
+            waiting
+        }
     }
 
     /// So many calls were committed at that moment, which took so long.
@@ -74,6 +80,12 @@ mod tests {
     fn without_time_for_it_all_are_sent() {
         let (spread, now) = after(4, 6);
         assert_eq!([1, 2, 32].map(|waiting| spread.share(waiting, now)), [1, 2, 32]);
+    }
+
+    #[test]
+    fn after_a_pause_all_are_sent() {
+        let (spread, now) = after(2, 6);
+        assert_eq!(spread.share(4, now + Duration::from_secs(1)), 4);
     }
 
     #[test]
