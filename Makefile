@@ -1,7 +1,9 @@
 # hiems. The work is in scripts/.
 #
 #   make demo              show what it does, on a throw-away server (KEEP=1: leave it up)
-#   make test              every test, on PostgreSQL 15 and 18 (PG=15: on one)
+#   make test              every test, on PostgreSQL 15 and 18 (PG=15: on one; ONLY=queue: those with
+#                          this in their names, on 15)
+#   make test-quick        the tests of one version without recovery and torture: for every commit
 #   make torture           everything goes wrong at random, and the ledger must equal the bill
 #                          (SEED=n CALLS=n FAULTS=n: the run of that seed)
 #   make bench             how fast it is: ratios against something measured in the same run
@@ -10,18 +12,22 @@
 
 PG_CONFIG ?= pg_config
 PG ?=
+ONLY ?=
 KEEP ?=
 SEED ?=
 CALLS ?=
 FAULTS ?=
 
-.PHONY: demo test torture bench lint install clean
+.PHONY: demo test test-quick torture bench lint install clean
 
 demo:
 	@KEEP=$(KEEP) scripts/demo $(PG)
 
 test:
-	@scripts/test $(PG)
+	@ONLY='$(ONLY)' scripts/test $(PG)
+
+test-quick:
+	@QUICK=1 scripts/test $(PG)
 
 torture:
 	@SEED=$(SEED) CALLS=$(CALLS) FAULTS=$(FAULTS) scripts/torture $(PG)

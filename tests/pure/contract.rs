@@ -2,11 +2,8 @@
 //! is at hand: in the file that HIEMS_OPENAPI names, or beside the project. What the wire has and the
 //! description omits (`provider`, `native_finish_reason`, ...) is extra, and allowed.
 
-#[path = "contract/answers.rs"]
 mod answers;
-#[path = "contract/requests.rs"]
 mod requests;
-#[path = "contract/spec.rs"]
 mod spec;
 
 use std::io::{Read, Write};

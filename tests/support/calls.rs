@@ -1,7 +1,6 @@
 //! Calls of `hiems.submit_prompt`, on this thread or on one of their own.
 
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use postgres::{Client, Error};
 
@@ -41,9 +40,7 @@ impl Running {
 
     /// Waits until `database`'s fake has this many calls in flight.
     pub fn wait_until_in_flight(&self, database: &Database, calls: usize) {
-        wait_until("the call is in flight", Duration::from_secs(30), || {
-            database.fake.in_flight() == calls
-        });
+        wait_until("the call is in flight", crate::SOON, || database.fake.in_flight() == calls);
     }
 
     /// Any other statement that waits for a call.

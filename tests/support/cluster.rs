@@ -64,6 +64,17 @@ impl Cluster {
 
     /// As [`Cluster::start`], with these variables in its environment.
     pub fn start_in(settings: &[&str], environment: &[(&str, &str)]) -> Cluster {
+        let environment = [&[("FROM_TEMPLATE", "1")], environment].concat();
+        Cluster::initialised(settings, &environment)
+    }
+
+    /// As [`Cluster::start_in`], with a system identifier that no other server has: without
+    /// `template_hiems`, and slower.
+    pub fn start_unlike_others(settings: &[&str], environment: &[(&str, &str)]) -> Cluster {
+        Cluster::initialised(settings, environment)
+    }
+
+    fn initialised(settings: &[&str], environment: &[(&str, &str)]) -> Cluster {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = stage().join(name);
@@ -185,6 +196,23 @@ impl Cluster {
 
     fn remove(&self) {
         self.script("remove", &[]);
+    }
+
+    /// Makes a database that has hiems.
+    pub fn create_database(&self, name: &str) {
+        let mut admin = self.connect("postgres", "postgres");
+        let of_template =
+            admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template_hiems"));
+        if of_template.is_err() {
+            admin.batch_execute(&format!("CREATE DATABASE {name}")).expect("a database");
+            let mut owner = self.connect(name, "postgres");
+            owner.batch_execute("CREATE EXTENSION hiems").expect("the extension");
+        }
+    }
+
+    /// True of a server that lasts as long as the tests.
+    pub(crate) fn is_shared(&self) -> bool {
+        [&SHARED, &LOGICAL].into_iter().filter_map(OnceLock::get).any(|of| std::ptr::eq(of, self))
     }
 }
 

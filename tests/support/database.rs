@@ -1,8 +1,7 @@
 //! A database of a test's own, with hiems in it and a fake OpenRouter behind it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, mpsc};
 
 use fake_openrouter::{Config, Fake};
 use postgres::types::ToSql;
@@ -58,10 +57,8 @@ impl<'c> Database<'c> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let fake = Arc::new(Fake::start(config).expect("the fake OpenRouter"));
-        let mut admin = cluster.connect("postgres", "postgres");
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).expect("a database");
+        cluster.create_database(&name);
         let database = Database { name, fake, cluster, roles: Vec::new() };
-        database.admin().batch_execute("CREATE EXTENSION hiems").expect("the extension");
         database.set("hiems.base_url", &database.fake.base_url());
         database
     }
@@ -165,7 +162,7 @@ impl<'c> Database<'c> {
     /// Waits until every call that was made is in the ledger.
     pub fn wait_until_booked(&self) {
         let mut admin = self.admin();
-        wait_until("every call is booked", Duration::from_secs(30), || {
+        wait_until("every call is booked", crate::SOON, || {
             self.fake.in_flight() == 0
                 && admin
                     .query_one(
@@ -182,9 +179,7 @@ impl<'c> Database<'c> {
         let mut admin = self.admin();
         for pid in self.gateways() {
             admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a signal");
-            wait_until("the gateway has left", Duration::from_secs(30), || {
-                !self.gateways().contains(&pid)
-            });
+            wait_until("the gateway has left", crate::SOON, || !self.gateways().contains(&pid));
         }
     }
 
@@ -205,13 +200,42 @@ impl<'c> Database<'c> {
 
 impl Drop for Database<'_> {
     fn drop(&mut self) {
-        // A test that has failed says so itself: what cannot be dropped goes with the server.
-        let Ok(mut admin) = self.cluster.config("postgres", "postgres").connect(NoTls) else {
-            return;
-        };
-        let _ = admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
-        for role in &self.roles {
-            let _ = admin.batch_execute(&format!("DROP ROLE {role}"));
+        // A server of a test's own is removed with all its databases.
+        if self.cluster.is_shared() {
+            let (name, roles) = (self.name.clone(), std::mem::take(&mut self.roles));
+            drop_later(Leftover {
+                config: self.cluster.config("postgres", "postgres"),
+                name,
+                roles,
+            });
         }
     }
+}
+
+/// A database that its test is done with, and the roles that go with it.
+struct Leftover {
+    config: postgres::Config,
+    name: String,
+    roles: Vec<String>,
+}
+
+/// Has a thread of its own drop it: no test waits for that. A database that cannot be dropped goes with the
+/// server.
+fn drop_later(leftover: Leftover) {
+    static DROPPER: OnceLock<mpsc::Sender<Leftover>> = OnceLock::new();
+    let dropper = DROPPER.get_or_init(|| {
+        let (sender, leftovers) = mpsc::channel::<Leftover>();
+        std::thread::spawn(move || {
+            for Leftover { config, name, roles } in leftovers {
+                let Ok(mut admin) = config.connect(NoTls) else { continue };
+                let _ = admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
+                for role in roles {
+                    let _ = admin.batch_execute(&format!("DROP ROLE {role}"));
+                }
+            }
+        });
+        sender
+    });
+    // The thread ends with the process alone.
+    let _ = dropper.send(leftover);
 }

@@ -25,4 +25,4 @@ pub use memory::memory_holds;
 pub use node::{node_folder, run_node, start_node};
 pub use played::play_gateway;
 pub use random::Random;
-pub use wait::wait_until;
+pub use wait::{SOON, wait_until};

@@ -76,10 +76,10 @@ const ROOTS: [&str; 14] = [
     "fake-openrouter/src/lib.rs",
     "fake-openrouter/src/main.rs",
     "fake-openrouter/tests/http/main.rs",
-    "tests/wire.rs",
-    "tests/torture.rs",
-    "tests/pure.rs",
-    "tests/tidy.rs",
+    "tests/wire/main.rs",
+    "tests/torture/main.rs",
+    "tests/pure/main.rs",
+    "tests/tidy/main.rs",
     "tests/support/mod.rs",
 ];
 

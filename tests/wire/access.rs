@@ -1,30 +1,17 @@
 //! Who may do what: nothing without a level, what the level says with one, own rows only.
 
-#[path = "access/attempts.rs"]
 mod attempts;
-#[path = "access/closed.rs"]
 mod closed;
-#[path = "access/grants.rs"]
 mod grants;
-#[path = "access/hostile.rs"]
 mod hostile;
-#[path = "access/injection.rs"]
 mod injection;
-#[path = "access/levels.rs"]
 mod levels;
-#[path = "access/maintained.rs"]
 mod maintained;
-#[path = "access/planted.rs"]
 mod planted;
-#[path = "access/random.rs"]
 mod random;
-#[path = "access/sight.rs"]
 mod sight;
-#[path = "access/token_grants.rs"]
 mod token_grants;
-#[path = "access/tokens.rs"]
 mod tokens;
-#[path = "access/wrappers.rs"]
 mod wrappers;
 
 use hiems_tests::{Database, user_message};

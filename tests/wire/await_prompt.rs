@@ -1,14 +1,10 @@
 //! `hiems.await_prompt()`: the answer of a call whose caller has gone.
 
-use std::time::Duration;
-
 use hiems_tests::{
-    Cluster, Config, Database, Refusal, ResultExt, Running, call, directives, wait_until,
+    Cluster, Config, Database, Refusal, ResultExt, Running, SOON, call, directives, wait_until,
 };
 use postgres::Client;
 use serde_json::Value;
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// The id that the error names.
 fn id_of(refusal: &Refusal) -> String {

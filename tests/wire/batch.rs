@@ -1,31 +1,20 @@
 //! `hiems.submit_prompts()`: many calls at once, each booked, each row as its call ends.
 
-#[path = "batch/arguments.rs"]
 mod arguments;
-#[path = "batch/closed.rs"]
 mod closed;
-#[path = "batch/failures.rs"]
 mod failures;
-#[path = "batch/gateway.rs"]
 mod gateway;
-#[path = "batch/idempotency.rs"]
 mod idempotency;
-#[path = "batch/interrupts.rs"]
 mod interrupts;
-#[path = "batch/load.rs"]
 mod load;
-#[path = "batch/progress.rs"]
 mod progress;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use hiems_tests::{Database, wait_until};
+use hiems_tests::{Database, SOON, wait_until};
 use postgres::types::ToSql;
 use postgres::{Error, GenericClient, Row};
 use serde_json::{Map, Value, json};
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// A request, and what the fake does with it.
 fn request(text: &str, wishes: &[(&str, &str)]) -> Value {

@@ -1,8 +1,6 @@
 //! What stands in PostgreSQL's catalog: comments, no rights for all, row-level security, no definers.
 
-#[path = "catalog/drop_guard.rs"]
 mod drop_guard;
-#[path = "catalog/installation.rs"]
 mod installation;
 
 use hiems_tests::Database;

@@ -1,14 +1,10 @@
 //! What was said: answers that their callers do not have, and prompts where the operator logs them.
 
-use std::time::Duration;
-
 use hiems_tests::{
-    Database, KEY, ResultExt, Running, call, cluster, directives, user_message, wait_until,
+    Database, KEY, ResultExt, Running, SOON, call, cluster, directives, user_message, wait_until,
 };
 use postgres::Client;
 use serde_json::Value;
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// An answer that jsonb refuses.
 const ODD: &str = r#"{"id": "gen-1", "choices": [{"message": {"content": "a\u0000b\ud800"}}],

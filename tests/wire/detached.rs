@@ -1,17 +1,13 @@
 //! `CALL hiems.submit_prompt_detached()`: nothing is held while it waits, and the row is there with the answer.
 
-#[path = "detached/ends.rs"]
 mod ends;
-#[path = "detached/places.rs"]
 mod places;
 
 use std::time::Duration;
 
-use hiems_tests::{Database, ResultExt, Running, directives, user_message, wait_until};
+use hiems_tests::{Database, ResultExt, Running, SOON, directives, user_message, wait_until};
 use postgres::{Client, Error, SimpleQueryMessage};
 use serde_json::{Value, json};
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// The statement, with these `options` and more arguments.
 fn statement(options: &str, more: &str) -> String {

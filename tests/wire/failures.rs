@@ -1,14 +1,9 @@
 //! Every way OpenRouter fails, as the caller and the ledger see it.
 
-#[path = "failures/caught.rs"]
 mod caught;
-#[path = "failures/lost.rs"]
 mod lost;
-#[path = "failures/odd_errors.rs"]
 mod odd_errors;
-#[path = "failures/statuses.rs"]
 mod statuses;
-#[path = "failures/unsure.rs"]
 mod unsure;
 
 use hiems_tests::{KEY, Refusal};

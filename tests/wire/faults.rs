@@ -1,17 +1,11 @@
 //! What breaks on the way from OpenRouter, told by the fake that breaks it: what the caller sees, what
 //! the ledger holds beside the fake's bill, and that nothing is sent twice.
 
-#[path = "faults/bodies.rs"]
 mod bodies;
-#[path = "faults/charges.rs"]
 mod charges;
-#[path = "faults/connections.rs"]
 mod connections;
-#[path = "faults/envelopes.rs"]
 mod envelopes;
-#[path = "faults/redirects.rs"]
 mod redirects;
-#[path = "faults/tls.rs"]
 mod tls;
 
 use hiems_tests::{Database, Generation, Refusal, ResultExt, call};

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use hiems_tests::{
-    Cluster, Config, Database, KEY, ResultExt, directives, user_message, wait_until,
+    Cluster, Config, Database, KEY, ResultExt, SOON, directives, user_message, wait_until,
 };
 use postgres::Client;
-
-const SOON: Duration = Duration::from_secs(30);
 
 fn call(client: &mut Client, options: &[(&str, &str)]) -> Result<String, postgres::Error> {
     let row = client.query_one(

@@ -1,10 +1,9 @@
 //! `hiems.health()` says what is wrong, and what to do.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use hiems_tests::{
-    Canned, Cluster, Config, Database, KEY, ResultExt, Running, call, directives,
+    Canned, Cluster, Config, Database, KEY, ResultExt, Running, SOON, call, directives,
     postgresql_version, wait_until,
 };
 use postgres::Client;
@@ -133,7 +132,7 @@ fn calls_on_their_way_are_counted_with_their_cost() {
     call(&mut session, &directives(&[("fake_cost", "4.2e-7")])).expect("an answer");
     call(&mut session, &directives(&[("fake_no_usage", "true")])).expect("an answer");
     // Their callers were told before the journal.
-    wait_until("the calls are settled", Duration::from_secs(30), || {
+    wait_until("the calls are settled", SOON, || {
         database.count("hiems.calls WHERE state = 'answered'") == 3
     });
     let findings = health(&mut database.admin());

@@ -1,6 +1,5 @@
 //! What goes over HTTP: attempts, headers, sizes.
 
-#[path = "http/attempts.rs"]
 mod attempts;
 
 use hiems_tests::{Database, KEY, ResultExt, call};

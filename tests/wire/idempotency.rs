@@ -1,17 +1,11 @@
 //! `idempotency_key`: a call that was made is not made again.
 
-use std::time::Duration;
-
-use hiems_tests::{Database, ResultExt, Running, directives, user_message, wait_until};
+use hiems_tests::{Database, ResultExt, Running, SOON, directives, user_message, wait_until};
 use postgres::Client;
 use serde_json::{Value, json};
 
-#[path = "idempotency/crash.rs"]
 mod crash;
-#[path = "idempotency/locks.rs"]
 mod locks;
-
-const SOON: Duration = Duration::from_secs(30);
 
 fn keyed(
     client: &mut Client,

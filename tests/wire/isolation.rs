@@ -1,11 +1,9 @@
 //! What goes wrong with one call, or is done to the gateway, harms no other.
 
-use std::time::Duration;
-
-use hiems_tests::{Database, ResultExt, Running, cluster, directives, user_message, wait_until};
+use hiems_tests::{
+    Database, ResultExt, Running, SOON, cluster, directives, user_message, wait_until,
+};
 use postgres::{Client, GenericClient};
-
-const SOON: Duration = Duration::from_secs(30);
 
 const CALL: &str =
     "SELECT hiems.submit_prompt('openai/gpt-4o-mini', $1::text::jsonb, use_case => $2,

@@ -1,24 +1,14 @@
 //! The OpenRouter key: sealed in the table, open only in the gateway, and the one that pays.
 
-#[path = "keys/check.rs"]
 mod check;
-#[path = "keys/choice.rs"]
 mod choice;
-#[path = "keys/handover.rs"]
 mod handover;
-#[path = "keys/listing.rs"]
 mod listing;
-#[path = "keys/log.rs"]
 mod log;
-#[path = "keys/master.rs"]
 mod master;
-#[path = "keys/memory.rs"]
 mod memory;
-#[path = "keys/rotation.rs"]
 mod rotation;
-#[path = "keys/rows.rs"]
 mod rows;
-#[path = "keys/secrecy.rs"]
 mod secrecy;
 
 use std::fs::{self, Permissions};

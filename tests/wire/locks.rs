@@ -1,19 +1,17 @@
 //! Somebody's LOCK TABLE, VACUUM FULL or REINDEX on tables of hiems holds up nobody's answer, and drops
 //! nothing.
 
-#[path = "locks/spill.rs"]
 mod spill;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hiems_tests::{
-    Cluster, Config, Database, KEY, ResultExt, Running, call, directives, wait_until,
+    Cluster, Config, Database, KEY, ResultExt, Running, SOON, call, directives, wait_until,
 };
 use postgres::Client;
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(30);
 const LEDGER: &str = "hiems.ai_usage_logs";
 const JOURNAL: &str = "hiems_private.calls";
 

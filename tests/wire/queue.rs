@@ -1,33 +1,20 @@
 //! The queue: `hiems.enqueue_prompt()` and its kin.
 
-use std::time::Duration;
-
 use hiems_tests::{Database, ResultExt, directives, user_message};
 use postgres::{Client, Error, GenericClient};
 use serde_json::{Value, json};
 
-#[path = "queue/arguments.rs"]
 mod arguments;
-#[path = "queue/cancelled.rs"]
 mod cancelled;
-#[path = "queue/ends.rs"]
 mod ends;
-#[path = "queue/gateway.rs"]
 mod gateway;
-#[path = "queue/keys.rs"]
 mod keys;
-#[path = "queue/locks.rs"]
 mod locks;
-#[path = "queue/order.rs"]
 mod order;
-#[path = "queue/origin.rs"]
 mod origin;
-#[path = "queue/pace.rs"]
 mod pace;
-#[path = "queue/retries.rs"]
 mod retries;
 
-const SOON: Duration = Duration::from_secs(30);
 const MODEL: &str = "openai/gpt-4o-mini";
 
 /// Enqueues a call with these wishes of the fake's; its id.

@@ -1,18 +1,12 @@
 //! Channel `hiems_usage` tells of new ledger rows, by their ids alone.
 
-#[path = "realtime/coalesced.rs"]
 mod coalesced;
-#[path = "realtime/javascript.rs"]
 mod javascript;
 
-use std::time::Duration;
-
-use hiems_tests::{Database, ResultExt, user_message};
+use hiems_tests::{Database, ResultExt, SOON, user_message};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, GenericClient};
 use serde_json::Value;
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// A session that listens.
 struct Listener(Client);
@@ -30,7 +24,7 @@ impl Listener {
         database.admin().batch_execute("NOTIFY hiems_usage, 'end'").expect("a message");
         let mut heard = Vec::new();
         let mut notifications = self.0.notifications();
-        let mut next = notifications.timeout_iter(Duration::from_secs(30));
+        let mut next = notifications.timeout_iter(SOON);
         while let Some(message) = next.next().expect("a connection") {
             assert_eq!(message.channel(), "hiems_usage");
             if message.payload() == "end" {

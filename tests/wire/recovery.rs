@@ -1,32 +1,22 @@
 //! Clocks that jump, standbys that are promoted, servers that are rewound, backups that are restored and
 //! gateways that take turns, all with calls in flight. OpenRouter's bill is the judge.
 
-#[path = "recovery/backup.rs"]
 mod backup;
-#[path = "recovery/clock.rs"]
 mod clock;
-#[path = "recovery/crash.rs"]
 mod crash;
-#[path = "recovery/handover.rs"]
 mod handover;
-#[path = "recovery/ids.rs"]
 mod ids;
-#[path = "recovery/promotion.rs"]
 mod promotion;
-#[path = "recovery/rewind.rs"]
 mod rewind;
-#[path = "recovery/traffic.rs"]
 mod traffic;
 
 use std::path::Path;
-use std::time::Duration;
 
 use hiems_tests::{
-    Cluster, Database, Fake, Generation, ResultExt, Running, directives, user_message, wait_until,
+    Cluster, Database, Fake, Generation, ResultExt, Running, SOON, directives, user_message,
+    wait_until,
 };
 use postgres::{Client, Error, Row};
-
-const SOON: Duration = Duration::from_secs(60);
 
 /// In flight for long enough to break something meanwhile, and short enough to wait for its bill.
 const LONG_MS: &str = "8000";

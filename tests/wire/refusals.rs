@@ -1,12 +1,8 @@
 //! What is refused before anything is sent.
 
-#[path = "refusals/arguments.rs"]
 mod arguments;
-#[path = "refusals/rights.rs"]
 mod rights;
-#[path = "refusals/settings.rs"]
 mod settings;
-#[path = "refusals/transactions.rs"]
 mod transactions;
 
 use hiems_tests::Database;

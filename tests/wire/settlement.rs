@@ -1,11 +1,8 @@
 //! What a call did cost is found out: OpenRouter's record of the generation (GET /generation) settles what
 //! the answer did not say, and corrects what it said wrongly.
 
-#[path = "settlement/booked.rs"]
 mod booked;
-#[path = "settlement/now.rs"]
 mod now;
-#[path = "settlement/unknown.rs"]
 mod unknown;
 
 use hiems_tests::{Database, Generation};

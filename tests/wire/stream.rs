@@ -1,25 +1,15 @@
 //! `hiems.stream_prompt()`: rows while the model speaks, and one ledger row that equals the bill.
 
-#[path = "stream/closed.rs"]
 mod closed;
-#[path = "stream/failures.rs"]
 mod failures;
-#[path = "stream/hostile.rs"]
 mod hostile;
-#[path = "stream/interrupts.rs"]
 mod interrupts;
-#[path = "stream/refusals.rs"]
 mod refusals;
-#[path = "stream/whole.rs"]
 mod whole;
 
-use std::time::Duration;
-
-use hiems_tests::{Database, Generation, directives, user_message, wait_until};
+use hiems_tests::{Database, Generation, SOON, directives, user_message, wait_until};
 use postgres::{Client, Error};
 use serde_json::{Value, json};
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// The call, as an expression; its wishes are the fake's.
 fn expression(wishes: &[(&str, &str)]) -> String {

@@ -1,16 +1,10 @@
 //! The views say exactly what the ledger and the bill say.
 
-#[path = "views/calls.rs"]
 mod calls;
-#[path = "views/days.rs"]
 mod days;
-#[path = "views/edges.rs"]
 mod edges;
-#[path = "views/mine.rs"]
 mod mine;
-#[path = "views/statistics.rs"]
 mod statistics;
-#[path = "views/sums.rs"]
 mod sums;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,6 @@
 //! Names and texts that try to be SQL.
 
-use std::time::Duration;
-
-use hiems_tests::{Database, KEY, ResultExt, wait_until};
+use hiems_tests::{Database, KEY, ResultExt, SOON, wait_until};
 
 use super::{call, users_seen};
 
@@ -226,7 +224,7 @@ fn no_setting_of_the_database_s_owner_changes_what_is_booked() {
     transaction.rollback().expect("a rollback");
     let committed = call(&mut client, "").expect("an answer");
     // A new session of the superuser's would be the owner's, too.
-    wait_until("both calls are booked", Duration::from_secs(30), || {
+    wait_until("both calls are booked", SOON, || {
         let left = admin.query_one("SELECT count(*) FROM hiems_private.calls", &[]);
         left.expect("the journal").get::<_, i64>(0) == 0
     });

@@ -2,7 +2,6 @@
 //! reads of every table, view and function. A model knows what each may see: nobody sees a row too many
 //! or too few, and every view adds up.
 
-#[path = "random/model.rs"]
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -2,10 +2,9 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hiems_tests::{
-    Config, Database, Fake, Refusal, ResultExt, Running, call, directives, wait_until,
+    Config, Database, Fake, Refusal, ResultExt, Running, SOON, call, directives, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -83,7 +82,7 @@ fn a_connection_that_breaks_leaves_the_outcome_open() {
     let running = Running::in_flight(&database, database.admin(), &options, 1);
     let mut admin = database.admin();
     // While the model works the journal knows the generation, whatever happens next.
-    wait_until("the generation's id", Duration::from_secs(30), || {
+    wait_until("the generation's id", SOON, || {
         admin
             .query_one("SELECT generation_id IS NOT NULL FROM hiems_private.calls", &[])
             .is_ok_and(|row| row.get(0))

@@ -1,9 +1,7 @@
 //! The connection breaks after the request was sent. The generation is billed all the same: what it cost
 //! is looked up where its id is known, and never taken for 0 where it is not.
 
-use std::time::Duration;
-
-use hiems_tests::{Database, ResultExt, call, directives, wait_until};
+use hiems_tests::{Database, ResultExt, SOON, call, directives, wait_until};
 use serde_json::Value;
 
 use super::{
@@ -82,7 +80,7 @@ fn a_caller_that_is_cancelled_while_an_answer_drips_is_booked_with_its_cost() {
     client.batch_execute("SET statement_timeout = '300ms'").expect("a timeout");
     let options = directives(&[("fake_bytes_per_second", "1000")]);
     assert_eq!(call(&mut client, &options).sqlstate(), "57014");
-    wait_until("the answer is delivered", Duration::from_secs(30), || {
+    wait_until("the answer is delivered", SOON, || {
         database.fake.bill().iter().all(|generation| generation.delivered)
     });
     database.wait_until_booked();

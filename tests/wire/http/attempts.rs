@@ -1,18 +1,14 @@
 //! A call that was refused before it was billed is sent again, within the caller's time.
 
-use std::time::Duration;
-
 use hiems_tests::{
-    Cluster, Config, Database, ResultExt, Running, call, directives, user_message, wait_until,
+    Cluster, Config, Database, ResultExt, Running, SOON, call, directives, user_message, wait_until,
 };
 use serde_json::{Value, json};
 
 const AT_ONCE: (&str, &str) = ("fake_retry_after", "0");
 
 fn wait_for_requests(database: &Database, count: usize) {
-    wait_until("the request has come", Duration::from_secs(30), || {
-        database.fake.requests().len() == count
-    });
+    wait_until("the request has come", SOON, || database.fake.requests().len() == count);
 }
 
 fn only_row(database: &Database) -> Value {
@@ -239,7 +235,7 @@ fn a_gateway_that_dies_in_a_later_attempt_leaves_its_number() {
     cluster.restart();
     let mut client = cluster.connect(&name, "postgres");
     call(&mut client, "{}").expect("an answer");
-    wait_until("the call is booked", Duration::from_secs(30), || {
+    wait_until("the call is booked", SOON, || {
         client
             .query_one("SELECT count(*) = 2 FROM hiems.ai_usage_logs", &[])
             .is_ok_and(|row| row.get(0))

@@ -1,10 +1,9 @@
 //! While a call is in flight.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hiems_tests::{
-    Config, Database, Fake, ResultExt, Running, call, cluster, directives, wait_until,
+    Config, Database, Fake, ResultExt, Running, SOON, call, cluster, directives, wait_until,
 };
 use postgres::Client;
 use serde_json::{Value, json};
@@ -222,9 +221,7 @@ fn a_cancel_between_two_calls_of_a_statement_keeps_both_costs() {
             .map(|_| String::new())
     };
     let running = Running::with(database.admin(), statement);
-    wait_until("the second call is in flight", Duration::from_secs(30), || {
-        database.fake.bill().len() == 2
-    });
+    wait_until("the second call is in flight", SOON, || database.fake.bill().len() == 2);
     signal(&database, "pg_cancel_backend", running.pid);
     assert_eq!(running.end().1.sqlstate(), "57014");
     assert_eq!(database.fake.in_flight(), 1);

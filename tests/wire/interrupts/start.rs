@@ -1,9 +1,8 @@
 //! While the gateway starts.
 
 use std::fs::File;
-use std::time::Duration;
 
-use hiems_tests::{Database, ResultExt, Running, call, cluster, wait_until};
+use hiems_tests::{Database, ResultExt, Running, SOON, call, cluster, wait_until};
 
 /// Ends the database's gateway, and keeps the next one from coming up: it waits for the lock of a
 /// predecessor that does not leave.
@@ -20,13 +19,11 @@ fn the_wait_for_the_gateways_start_can_be_cancelled() {
     let database = Database::new();
     let lock = hold_up_the_gateway(&database);
     let first = Running::start(database.admin(), "{}");
-    wait_until("a gateway is on its way", Duration::from_secs(30), || {
-        database.gateways().len() == 1
-    });
+    wait_until("a gateway is on its way", SOON, || database.gateways().len() == 1);
     // The next one waits for the first to have started it.
     let second = Running::start(database.admin(), "{}");
     let mut admin = database.admin();
-    wait_until("the second waits for the lock", Duration::from_secs(30), || {
+    wait_until("the second waits for the lock", SOON, || {
         admin
             .query_one(
                 "SELECT count(*) = 1 FROM pg_locks WHERE pid = $1 AND NOT granted",

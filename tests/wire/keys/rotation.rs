@@ -1,12 +1,8 @@
 //! A new master key: every key is sealed anew, calls go on, and no crash loses a key.
 
-#[path = "rotation/crashes.rs"]
 mod crashes;
-#[path = "rotation/databases.rs"]
 mod databases;
-#[path = "rotation/load.rs"]
 mod load;
-#[path = "rotation/restored.rs"]
 mod restored;
 
 use std::fs;

@@ -1,13 +1,9 @@
 //! How a row gets into the ledger: past the executor where the ledger is as hiems made it, by a statement where a
 //! superuser has added to it; and it is the same row.
 
-use std::time::Duration;
-
-use hiems_tests::{Database, wait_until};
+use hiems_tests::{Database, SOON, wait_until};
 use postgres::{Client, Transaction};
 use serde_json::Value;
-
-const SOON: Duration = Duration::from_secs(10);
 
 /// What differs from call to call.
 const OF_ONE_CALL: [&str; 13] = [

@@ -1,8 +1,6 @@
 //! Costs, to the last digit.
 
-use std::time::Duration;
-
-use hiems_tests::{Database, ResultExt, call, cluster, directives, wait_until};
+use hiems_tests::{Database, ResultExt, SOON, call, cluster, directives, wait_until};
 use serde_json::{Value, json};
 
 #[test]
@@ -88,9 +86,7 @@ fn a_cost_out_of_all_range_is_not_known() {
         assert_eq!(row["cost_source"], "unknown", "{token}");
         assert_eq!(row["outcome"], "committed", "{token}");
         let warning = format!("hiems call {}: the cost", row["id"].as_str().expect("an id"));
-        wait_until("the log says so", Duration::from_secs(30), || {
-            cluster().log().contains(&warning)
-        });
+        wait_until("the log says so", SOON, || cluster().log().contains(&warning));
     }
     let totals = database
         .text("SELECT concat_ws(' ', calls, calls_without_cost) FROM hiems.usage_totals", &[]);

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hiems_tests::{Database, ResultExt, call, wait_until};
-
-const SOON: Duration = Duration::from_secs(30);
+use hiems_tests::{Database, ResultExt, SOON, call, wait_until};
 
 /// So many rows that are so old, each of another call; all with this text as their generation's id.
 fn insert(database: &Database, count: usize, age: &str, name: &str) {

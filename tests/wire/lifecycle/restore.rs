@@ -2,9 +2,8 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use hiems_tests::{Cluster, Config, Database, KEY, call, directives, wait_until};
+use hiems_tests::{Cluster, Config, Database, KEY, SOON, call, directives, wait_until};
 use postgres::Client;
 
 fn all(client: &mut Client, sql: &str) -> Vec<String> {
@@ -46,7 +45,7 @@ fn a_dump_brings_everything_back_elsewhere() {
     let running =
         hiems_tests::Running::in_flight(&database, database.connect("postgres"), &slow, 1);
 
-    wait_until("the answer is in the journal", Duration::from_secs(30), || {
+    wait_until("the answer is in the journal", SOON, || {
         database.count("hiems.calls WHERE state = 'answered'") == 1
     });
 
@@ -86,7 +85,7 @@ fn a_dump_brings_everything_back_elsewhere() {
     let mut app = away.connect("restored", "app");
     call(&mut app, "{}").expect("an answer: key and level are back");
     // The callers of what was on its way are gone: they never were here.
-    wait_until("what was on its way is booked", Duration::from_secs(30), || {
+    wait_until("what was on its way is booked", SOON, || {
         all(&mut restored, "SELECT count(*)::text FROM hiems_private.calls") == ["0"]
     });
     assert_eq!(

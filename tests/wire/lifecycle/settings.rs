@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hiems_tests::{Cluster, Config, Database, KEY, call, postgresql_version, wait_until};
+use hiems_tests::{Cluster, Config, Database, KEY, SOON, call, postgresql_version, wait_until};
 
 /// What would lose rows, hold up calls, or run somebody else's code.
 const HOSTILE: [(&str, &str); 16] = [
@@ -82,7 +82,7 @@ fn settings_of_a_database_or_role_do_not_weaken_the_gateway() {
     client.batch_execute("BEGIN").expect("a begin");
     call(&mut client, "{}").expect("an answer");
     client.batch_execute("ROLLBACK").expect("a rollback");
-    wait_until("both are booked", Duration::from_secs(30), || {
+    wait_until("both are booked", SOON, || {
         client
             .query_one("SELECT count(*) = 2 FROM hiems.ai_usage_logs", &[])
             .is_ok_and(|row| row.get(0))
@@ -105,7 +105,7 @@ fn settings_of_a_database_or_role_do_not_weaken_the_gateway() {
     }
     // session_replication_role = replica would have kept the gateway's rows silent.
     let mut heard = 0;
-    wait_until("both rows were told of", Duration::from_secs(30), || {
+    wait_until("both rows were told of", SOON, || {
         use postgres::fallible_iterator::FallibleIterator;
         let mut notifications = listener.notifications();
         let mut messages = notifications.timeout_iter(Duration::from_millis(100));

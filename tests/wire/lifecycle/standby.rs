@@ -1,8 +1,6 @@
 //! A standby shows the ledger and calls nobody; once promoted it works.
 
-use std::time::Duration;
-
-use hiems_tests::{Cluster, Config, Database, KEY, ResultExt, call, wait_until};
+use hiems_tests::{Cluster, Config, Database, KEY, ResultExt, SOON, call, wait_until};
 
 #[test]
 fn a_standby_refuses_calls_until_it_is_promoted() {
@@ -16,9 +14,7 @@ fn a_standby_refuses_calls_until_it_is_promoted() {
     let count = |client: &mut postgres::Client, from: &str| -> i64 {
         client.query_one(&format!("SELECT count(*) FROM {from}"), &[]).expect(from).get(0)
     };
-    wait_until("the ledger is there", Duration::from_secs(30), || {
-        count(&mut client, "hiems.ai_usage_logs") == 1
-    });
+    wait_until("the ledger is there", SOON, || count(&mut client, "hiems.ai_usage_logs") == 1);
 
     for sql in [
         "SELECT hiems.submit_prompt('openai/gpt-4o-mini', '[{\"role\": \"user\", \"content\": \"x\"}]')",

@@ -1,8 +1,6 @@
 //! `pg_ctl stop` with calls in flight. (The immediate stop is in gateway.rs and locks.rs.)
 
-use std::time::Duration;
-
-use hiems_tests::{Cluster, Config, Database, KEY, Running, call, directives, wait_until};
+use hiems_tests::{Cluster, Config, Database, KEY, Running, SOON, call, directives, wait_until};
 
 #[test]
 fn a_fast_stop_finishes_what_it_can_and_leaves_the_rest_to_the_next_start() {
@@ -38,7 +36,7 @@ fn a_fast_stop_finishes_what_it_can_and_leaves_the_rest_to_the_next_start() {
     let booked_on_the_way_out = ("cancelled".to_owned(), Some(bill[0].cost.clone()));
     assert_eq!(rows(&mut client), std::slice::from_ref(&booked_on_the_way_out));
     call(&mut client, "{}").expect("an answer");
-    wait_until("everything is booked", Duration::from_secs(30), || {
+    wait_until("everything is booked", SOON, || {
         client
             .query_one("SELECT count(*) = 0 FROM hiems_private.calls", &[])
             .is_ok_and(|row| row.get(0))

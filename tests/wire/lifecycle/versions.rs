@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::process::Child;
-use std::time::Duration;
 
-use hiems_tests::{Cluster, Config, Database, KEY, ResultExt, call, play_gateway, wait_until};
+use hiems_tests::{
+    Cluster, Config, Database, KEY, ResultExt, SOON, call, play_gateway, wait_until,
+};
 
 /// Plays a gateway: holds the lock, listens, says hello, and leaves when it is asked to.
 const GATEWAY: &str = r#"
@@ -82,9 +83,7 @@ fn two_gateways_never_serve_one_database() {
     std::thread::scope(|scope| {
         let mut client = database.admin();
         let answer = scope.spawn(move || call(&mut client, "{}"));
-        wait_until("the second gateway waits", Duration::from_secs(30), || {
-            !database.gateways().is_empty()
-        });
+        wait_until("the second gateway waits", SOON, || !database.gateways().is_empty());
         assert!(!answer.is_finished());
         assert_eq!(database.fake.requests().len(), 0);
         drop(lock);

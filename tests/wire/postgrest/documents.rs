@@ -1,8 +1,6 @@
 //! The SQL of docs/supabase.md, over Supabase's own names, does what the page says.
 
-use std::time::Duration;
-
-use hiems_tests::{Cluster, Config, Database, KEY, wait_until};
+use hiems_tests::{Cluster, Config, Database, KEY, SOON, wait_until};
 use postgres::Client;
 use serde_json::{Value, json};
 
@@ -73,9 +71,7 @@ fn the_page_works_from_top_to_bottom() {
     // Another's document is not there, and costs nothing.
     let none = project.say("POST", "/rpc/summarize", BEA, "public", &json!({"document": 1}));
     assert_eq!((none.status, &none.body), (200, &Value::Null), "{none:?}");
-    wait_until("both are booked", Duration::from_secs(30), || {
-        database.count("hiems.ai_usage_logs") == 2
-    });
+    wait_until("both are booked", SOON, || database.count("hiems.ai_usage_logs") == 2);
 
     let spent =
         |sub: &str| project.say("GET", "/my_spending?select=calls", sub, "public", &json!({}));
@@ -90,9 +86,7 @@ fn the_page_works_from_top_to_bottom() {
     database.fake.wish(&[("fake_cost", "1.5")]);
     let dear = project.say("POST", "/rpc/submit_prompt", ADA, "hiems", &prompt(&[]));
     assert_eq!(dear.status, 200, "{dear:?}");
-    wait_until("it is booked", Duration::from_secs(30), || {
-        database.count("hiems.ai_usage_logs") == 3
-    });
+    wait_until("it is booked", SOON, || database.count("hiems.ai_usage_logs") == 3);
     let written = project.say("POST", "/documents", ADA, "public", &document);
     assert_eq!((written.status, written.text("code")), (403, "42501"), "{written:?}");
     let other = json!({"owner": BEA, "body": "long"});

@@ -1,6 +1,8 @@
 //! PostgREST before 16 runs a transaction that fails with 40001 again for ever. hiems raises none, and is
 //! not called where PostgreSQL could.
 
+use hiems_tests::SOON;
+
 use super::site::{Site, prompt};
 
 #[test]
@@ -22,7 +24,7 @@ fn other_isolation_levels_are_refused_before_anything_is_sent() {
             (answer.status != 200).then_some(answer)
         };
         let mut answer = refused();
-        hiems_tests::wait_until("the level counts", std::time::Duration::from_secs(30), || {
+        hiems_tests::wait_until("the level counts", SOON, || {
             if answer.is_none() {
                 answer = refused();
             }
@@ -44,7 +46,7 @@ fn other_isolation_levels_are_refused_before_anything_is_sent() {
                  NOTIFY pgrst, 'reload config'"
             ))
             .expect("a setting");
-        hiems_tests::wait_until("it counts no more", std::time::Duration::from_secs(30), || {
+        hiems_tests::wait_until("it counts no more", SOON, || {
             site.rpc(&ada, "submit_prompt", &prompt(&[])).status == 200
         });
     }

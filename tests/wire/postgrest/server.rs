@@ -3,9 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use hiems_tests::{Database, node_folder, wait_until};
+use hiems_tests::{Database, SOON, node_folder, wait_until};
 use serde_json::Value;
 
 use super::token::SECRET;
@@ -77,7 +76,7 @@ impl Server {
             .expect("PostgREST: scripts/setup installs it");
         let mut server = Server { process, port };
         let mut has_ended = false;
-        wait_until("PostgREST is up", Duration::from_secs(60), || {
+        wait_until("PostgREST is up", SOON, || {
             has_ended = server.process.try_wait().expect("a process").is_some();
             has_ended || server.try_say("GET", "/", &[], "").is_some_and(|it| it.status < 500)
         });

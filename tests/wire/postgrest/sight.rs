@@ -1,7 +1,7 @@
 //! What one user sees of another over HTTP: nothing, by no table, view, function or error; and two users
 //! and an admin exactly what is theirs.
 
-use hiems_tests::{Database, wait_until};
+use hiems_tests::{Database, SOON, wait_until};
 use serde_json::{Value, json};
 
 use super::site::{Site, prompt};
@@ -35,9 +35,7 @@ fn used() -> Seen {
     failed["use_case"] = json!(MARK);
     assert_eq!(site.rpc(&bea, "submit_prompt", &failed).status, 402);
     assert_eq!(site.rpc(&site.user("ada"), "submit_prompt", &prompt(&[])).status, 200);
-    wait_until("all are booked", std::time::Duration::from_secs(30), || {
-        site.database.count("hiems.ai_usage_logs") == 3
-    });
+    wait_until("all are booked", SOON, || site.database.count("hiems.ai_usage_logs") == 3);
     let mut ids: Vec<String> = site
         .database
         .ledger()

@@ -1,14 +1,10 @@
 //! Calls that take long: what cuts them, what does not, and what they cost others.
 
-use std::time::Duration;
-
-use hiems_tests::{ResultExt, wait_until};
+use hiems_tests::{ResultExt, SOON, wait_until};
 use postgres::NoTls;
 use serde_json::json;
 
 use super::site::{Site, prompt};
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// With the role's own timeout cut down, so that nothing here lasts 8 s.
 fn hurried() -> Site {

@@ -1,9 +1,9 @@
 //! `hiems.cancel_prompt()`, and who may do what with whose call.
 
-use hiems_tests::{Database, ResultExt, Running, wait_until};
+use hiems_tests::{Database, ResultExt, Running, SOON, wait_until};
 use postgres::Client;
 
-use super::{SOON, answer_of, assert_bill, enqueue, enqueue_with, state_of};
+use super::{answer_of, assert_bill, enqueue, enqueue_with, state_of};
 
 fn cancel(client: &mut Client, id: &str) -> Result<bool, postgres::Error> {
     Ok(client.query_one("SELECT hiems.cancel_prompt($1::text::uuid)", &[&id])?.get(0))

@@ -1,8 +1,6 @@
 //! How calls out of the queue end, and who is told.
 
-use std::time::Duration;
-
-use hiems_tests::{Database, ResultExt};
+use hiems_tests::{Database, ResultExt, SOON};
 use postgres::fallible_iterator::FallibleIterator;
 use serde_json::json;
 
@@ -45,7 +43,7 @@ fn listeners_are_told_of_each_end_by_its_id_alone() {
     let mut ids = enqueue_many(&mut client, &requests).expect("ids");
     let mut told = Vec::new();
     let mut notifications = listener.notifications();
-    let mut next = notifications.timeout_iter(Duration::from_secs(30));
+    let mut next = notifications.timeout_iter(SOON);
     while told.len() < ids.len() {
         let message = next.next().expect("a connection").expect("a message");
         assert_eq!(message.channel(), "hiems_calls");
@@ -67,7 +65,7 @@ fn off_is_silent() {
     answer_of(&mut client, &id).expect("an answer");
     client.batch_execute("NOTIFY hiems_calls, 'end'").expect("a message");
     let mut notifications = listener.notifications();
-    let mut next = notifications.timeout_iter(Duration::from_secs(30));
+    let mut next = notifications.timeout_iter(SOON);
     let first = next.next().expect("a connection").expect("a message");
     assert_eq!(first.payload(), "end");
 }
@@ -78,7 +76,7 @@ fn a_call_that_waits_for_its_key_is_made_once_it_is_there() {
     let mut client = database.admin();
     let id = enqueue(&mut client, &[]).expect("an id");
     let last_error = "SELECT last_error FROM hiems.calls WHERE id = $1::text::uuid";
-    hiems_tests::wait_until("the gateway has looked at it", super::SOON, || {
+    hiems_tests::wait_until("the gateway has looked at it", hiems_tests::SOON, || {
         database.text(last_error, &[&id]).is_some_and(|error| error.contains("no OpenRouter key"))
     });
     assert_eq!(state_of(&mut client, &id).as_deref(), Some("queued"));

@@ -1,9 +1,9 @@
 //! The queue outlives gateways and servers, and sends nothing twice.
 
-use hiems_tests::{Cluster, Config, Database, ResultExt, wait_until};
+use hiems_tests::{Cluster, Config, Database, ResultExt, SOON, wait_until};
 use serde_json::{Value, json};
 
-use super::{SOON, answer_of, assert_bill, enqueue, enqueue_many, enqueue_with, item};
+use super::{answer_of, assert_bill, enqueue, enqueue_many, enqueue_with, item};
 
 fn many(count: usize, delay_ms: &str) -> Value {
     let items: Vec<Value> = (0..count)

@@ -1,9 +1,9 @@
 //! Idempotency keys of queued calls.
 
-use hiems_tests::{Database, ResultExt, Running, user_message, wait_until};
+use hiems_tests::{Database, ResultExt, Running, SOON, user_message, wait_until};
 use postgres::Client;
 
-use super::{MODEL, SOON, answer_of, assert_bill, enqueue_with};
+use super::{MODEL, answer_of, assert_bill, enqueue_with};
 
 const KEY: &str = ", idempotency_key => 'k1'";
 

@@ -1,9 +1,9 @@
 //! Somebody's lock holds up the queue, and nobody else; nothing of it is lost.
 
-use hiems_tests::{Database, call, wait_until};
+use hiems_tests::{Database, SOON, call, wait_until};
 use postgres::Client;
 
-use super::{SOON, answer_of, assert_bill, enqueue};
+use super::{answer_of, assert_bill, enqueue};
 
 fn lock(mut client: Client, table: &str) -> Client {
     client

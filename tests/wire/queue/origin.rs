@@ -3,10 +3,10 @@
 
 use std::process::Stdio;
 
-use hiems_tests::{Cluster, Config, Database, ResultExt, wait_until};
+use hiems_tests::{Cluster, Config, Database, ResultExt, SOON, wait_until};
 use postgres::Client;
 
-use super::{SOON, answer_of, enqueue_with, state_of};
+use super::{answer_of, enqueue_with, state_of};
 
 const SOON_AFTER: &str = ", run_at => now() + interval '1500 ms'";
 

@@ -1,10 +1,10 @@
 //! A model that refuses or is slow holds up no other.
 
-use hiems_tests::{Database, wait_until};
+use hiems_tests::{Database, SOON, wait_until};
 use postgres::Client;
 use serde_json::{Value, json};
 
-use super::{SOON, answer_of, assert_bill, enqueue, enqueue_many, item};
+use super::{answer_of, assert_bill, enqueue, enqueue_many, item};
 
 /// So many calls of a model, with these wishes.
 fn many_of(client: &mut Client, model: &str, count: usize, wishes: &[(&str, &str)]) -> Vec<String> {

@@ -1,9 +1,9 @@
 //! What was surely not billed is made again, later; nothing else is.
 
-use hiems_tests::{Database, ResultExt, wait_until};
+use hiems_tests::{Database, ResultExt, SOON, wait_until};
 use serde_json::json;
 
-use super::{SOON, answer_of, assert_bill, enqueue, enqueue_with, state_of};
+use super::{answer_of, assert_bill, enqueue, enqueue_with, state_of};
 
 #[test]
 fn a_refused_call_is_made_again_and_each_attempt_counts() {

@@ -1,13 +1,9 @@
 //! Calls that are booked, and whose row is not right: a correcting row holds the difference.
 
-use std::time::Duration;
-
-use hiems_tests::{Database, ResultExt, call, directives, wait_until};
+use hiems_tests::{Database, ResultExt, SOON, call, directives, wait_until};
 use serde_json::json;
 
 use super::{assert_adds_up, billed, corrections};
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// What the views say of money and counts; each group has the same one call.
 fn views(database: &Database) -> Option<String> {

@@ -1,12 +1,8 @@
 //! `hiems.settle_now()`.
 
-use std::time::Duration;
-
-use hiems_tests::{Canned, Database, ResultExt, Running, call, directives, wait_until};
+use hiems_tests::{Canned, Database, ResultExt, Running, SOON, call, directives, wait_until};
 
 use super::{assert_adds_up, billed, corrections};
-
-const SOON: Duration = Duration::from_secs(30);
 
 fn settle(database: &Database) -> Option<String> {
     database.text(

@@ -1,13 +1,9 @@
 //! Calls whose outcome is not known wait for OpenRouter's record, and are booked with what it says.
 
-use std::time::Duration;
-
-use hiems_tests::{Database, ResultExt, Running, call, directives, wait_until};
+use hiems_tests::{Database, ResultExt, Running, SOON, call, directives, wait_until};
 use serde_json::{Value, json};
 
 use super::{assert_adds_up, billed};
-
-const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_call_that_was_given_up_is_booked_with_what_it_did_cost() {

@@ -1,7 +1,5 @@
 //! Every wait for a chunk can be cancelled, and what there was is paid for.
 
-use std::time::Duration;
-
 use hiems_tests::{Cluster, Config, Database, ResultExt, Running, wait_until};
 use postgres::Client;
 use serde_json::{Value, json};
@@ -191,7 +189,7 @@ fn a_gateway_that_leaves_lets_a_stream_end() {
     let rest = fetch(&mut client, "ALL").expect("rows");
     assert_eq!(super::text(&rest), "one two three four");
     client.batch_execute("COMMIT").expect("a commit");
-    wait_until("it has left", Duration::from_secs(30), || !database.gateways().contains(&gateway));
+    wait_until("it has left", SOON, || !database.gateways().contains(&gateway));
     hiems_tests::call(&mut client, "{}").expect("the next gateway");
     database.wait_until_booked();
     let rows = database.ledger();

@@ -1,6 +1,6 @@
 //! What somebody without a level, or the owner of other things in the database, gets out of it: nothing.
 
-use hiems_tests::{Config, Database, ResultExt, wait_until};
+use hiems_tests::{Config, Database, ResultExt, SOON, wait_until};
 
 use super::project::{Project, claims};
 
@@ -149,7 +149,5 @@ fn a_subject_that_tries_to_be_another_topic_is_its_own() {
             assert_eq!(joins.expect("no policy fails").0, sub == other, "{sub}, {other}");
         }
     }
-    wait_until("the gateway is there still", std::time::Duration::from_secs(30), || {
-        project.database.gateways().len() == 1
-    });
+    wait_until("the gateway is there still", SOON, || project.database.gateways().len() == 1);
 }

@@ -2,14 +2,11 @@
 //! subscriber's claims are an error for the others.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use hiems_tests::wait_until;
+use hiems_tests::{SOON, wait_until};
 
 use super::project::{Project, call, claims, poisoned};
 use super::realtime::{Realtime, Subscriber, Told, subscriber};
-
-const SOON: Duration = Duration::from_secs(30);
 
 type Wishes = &'static [(&'static str, &'static str)];
 

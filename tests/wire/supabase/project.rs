@@ -2,9 +2,8 @@
 //! do is what Supabase's own do; who owns them, too.
 
 use std::sync::Once;
-use std::time::Duration;
 
-use hiems_tests::{Config, Database, directives, logical_cluster, user_message, wait_until};
+use hiems_tests::{Config, Database, SOON, directives, logical_cluster, user_message, wait_until};
 use postgres::{Client, Error, Transaction};
 use serde_json::{Value, json};
 
@@ -188,9 +187,7 @@ impl Project {
 
     /// Waits until so many events have been sent.
     pub fn wait_until_sent(&self, events: usize) -> Vec<(String, Value)> {
-        wait_until("the events are sent", Duration::from_secs(30), || {
-            self.events().len() >= events
-        });
+        wait_until("the events are sent", SOON, || self.events().len() >= events);
         self.events()
     }
 }

@@ -1,8 +1,6 @@
 //! What is on its way, in `hiems.calls`.
 
-use std::time::Duration;
-
-use hiems_tests::{Database, ResultExt, Running, call, directives, wait_until};
+use hiems_tests::{Database, ResultExt, Running, SOON, call, directives, wait_until};
 
 fn seen(database: &Database, role: &str) -> Vec<(String, String)> {
     database
@@ -29,14 +27,14 @@ fn each_sees_its_own_calls_on_their_way_and_a_reader_all() {
 
     let of_ada = ("sent".to_owned(), format!("role:{ada}"));
     let of_bob = ("answered".to_owned(), format!("role:{bob}"));
-    wait_until("the answer is in the journal", Duration::from_secs(30), || {
+    wait_until("the answer is in the journal", SOON, || {
         database.count("hiems.calls WHERE state = 'answered'") == 1
     });
     assert_eq!(seen(&database, &ada), std::slice::from_ref(&of_ada));
     assert_eq!(seen(&database, &bob), std::slice::from_ref(&of_bob));
     assert_eq!(seen(&database, &reader), [of_ada, of_bob]);
 
-    wait_until("the generation's id is there", Duration::from_secs(30), || {
+    wait_until("the generation's id is there", SOON, || {
         database.count("hiems.calls WHERE generation_id IS NOT NULL") == 2
     });
     let facts = database.text(
@@ -55,12 +53,12 @@ fn each_sees_its_own_calls_on_their_way_and_a_reader_all() {
     session.batch_execute("COMMIT").expect("a commit");
     assert_eq!(seen(&database, &bob), []);
     let mut admin = database.admin();
-    wait_until("the call is no longer on its way", Duration::from_secs(30), || {
+    wait_until("the call is no longer on its way", SOON, || {
         admin.query_one("SELECT count(*) = 1 FROM hiems.calls", &[]).is_ok_and(|row| row.get(0))
     });
     admin.execute("SELECT pg_cancel_backend($1)", &[&running.pid]).expect("a signal");
     assert_eq!(running.end().1.sqlstate(), "57014");
-    wait_until("its caller has gone", Duration::from_secs(30), || {
+    wait_until("its caller has gone", SOON, || {
         database.count("hiems.calls WHERE caller_gone AND state = 'sent'") == 1
     });
 }

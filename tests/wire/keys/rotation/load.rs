@@ -1,9 +1,8 @@
 //! Rotation and new keys while many sessions call: no call fails.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use hiems_tests::{Cluster, Config, Database, KEY, wait_until};
+use hiems_tests::{Cluster, Config, Database, KEY, SOON, wait_until};
 
 use super::super::{call, refused, set_key, write};
 use super::{master_keys, own_file, read, rotate};
@@ -37,7 +36,7 @@ fn no_call_fails_while_master_keys_and_keys_are_changed() {
             for round in 0..ROTATIONS {
                 // Between two changes, calls are made.
                 let before = made.load(Ordering::Acquire);
-                wait_until("calls go on", Duration::from_secs(60), || {
+                wait_until("calls go on", SOON, || {
                     made.load(Ordering::Acquire) >= before + SESSIONS
                 });
                 rotate(&mut here).expect("a new master key");

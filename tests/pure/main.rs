@@ -2,11 +2,10 @@
 //! description of its API. That they compile here, without pgrx, is the proof of it.
 #![allow(dead_code)]
 
-#[path = "pure/contract.rs"]
 mod contract;
-#[path = "../src/openrouter/mod.rs"]
+#[path = "../../src/openrouter/mod.rs"]
 mod openrouter;
-#[path = "../src/worker/gateway/spread.rs"]
+#[path = "../../src/worker/gateway/spread.rs"]
 mod spread;
-#[path = "../src/vault/mod.rs"]
+#[path = "../../src/vault/mod.rs"]
 mod vault;

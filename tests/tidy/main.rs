@@ -1,13 +1,9 @@
 //! The rules of the project that a machine can keep. Each names file and line of what breaks it, and each
 //! is shown a bad snippet first: a rule that finds nothing in it is no rule.
 
-#[path = "tidy/documents.rs"]
 mod documents;
-#[path = "tidy/rust.rs"]
 mod rust;
-#[path = "tidy/sources.rs"]
 mod sources;
-#[path = "tidy/sql.rs"]
 mod sql;
 
 use sources::{Finding, Source};

@@ -1,0 +1,34 @@
+//! hiems over the wire: clients of a real server, with a fake OpenRouter. One file per promise.
+
+mod access;
+mod await_prompt;
+mod batch;
+mod call;
+mod catalog;
+mod contents;
+mod detached;
+mod extract;
+mod failures;
+mod faults;
+mod gateway;
+mod health;
+mod http;
+mod idempotency;
+mod interrupts;
+mod isolation;
+mod keys;
+mod ledger;
+mod lifecycle;
+mod locks;
+mod postgrest;
+mod queue;
+mod rates;
+mod readme;
+mod realtime;
+mod recovery;
+mod refusals;
+mod settlement;
+mod storm;
+mod stream;
+mod supabase;
+mod views;
