@@ -4,6 +4,7 @@
 #   make test              every test, on PostgreSQL 15 and 18 (PG=15: on one; ONLY=queue: those with
 #                          this in their names, on 15)
 #   make test-quick        the tests of one version without recovery and torture: for every commit
+#   make test-long         the random tests and the storm, for minutes instead of seconds
 #   make torture           everything goes wrong at random, and the ledger must equal the bill
 #                          (SEED=n CALLS=n FAULTS=n: the run of that seed)
 #   make bench             how fast it is: ratios against something measured in the same run
@@ -18,7 +19,7 @@ SEED ?=
 CALLS ?=
 FAULTS ?=
 
-.PHONY: demo test test-quick torture bench lint install clean
+.PHONY: demo test test-quick test-long torture bench lint install clean
 
 demo:
 	@KEEP=$(KEEP) scripts/demo $(PG)
@@ -28,6 +29,9 @@ test:
 
 test-quick:
 	@QUICK=1 scripts/test $(PG)
+
+test-long:
+	@LONG=1 scripts/test $(PG)
 
 torture:
 	@SEED=$(SEED) CALLS=$(CALLS) FAULTS=$(FAULTS) scripts/torture $(PG)

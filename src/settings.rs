@@ -85,6 +85,8 @@ static VERIFY_EVERY_COST: GucSetting<bool> = GucSetting::<bool>::new(false);
 static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::Commit);
 #[cfg(debug_assertions)]
 static TEST_SWITCH_OFF: GucSetting<SwitchOff> = GucSetting::<SwitchOff>::new(SwitchOff::None);
+#[cfg(debug_assertions)]
+static TEST_PACE: GucSetting<i32> = GucSetting::<i32>::new(1);
 static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REPORTING_TIME_ZONE: Text = Text::new(None);
 static DEFAULT_MODEL: Text = Text::new(None);
@@ -354,7 +356,31 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::NO_SHOW_ALL,
     );
+    #[cfg(debug_assertions)]
+    number(
+        c"hiems.test_pace",
+        c"How many times as often as else the gateway does what it does at intervals: for tests.",
+        c"There is no such setting in a release build.",
+        &TEST_PACE,
+        1,
+        1000,
+        GucContext::Suset,
+        GucFlags::NO_SHOW_ALL,
+    );
     session::reserve_prefix();
+}
+
+/// An interval of the gateway's own, such as from one sweep to the next. Tests shorten it, in debug builds
+/// alone, by hiems.test_pace: they would wait for nothing else. For the main thread, which settings belong to.
+#[cfg(debug_assertions)]
+pub fn interval(of: Duration) -> Duration {
+    of / u32::try_from(TEST_PACE.get()).unwrap_or(1).max(1)
+}
+
+/// An interval of the gateway's own.
+#[cfg(not(debug_assertions))]
+pub fn interval(of: Duration) -> Duration {
+    of
 }
 
 fn value(setting: &'static Text) -> Option<String> {

@@ -196,7 +196,7 @@ impl Gateway {
                 self.look_up();
             }
             if Instant::now() >= self.next_tick {
-                self.next_tick = Instant::now() + TICK;
+                self.next_tick = Instant::now() + settings::interval(TICK);
                 wanted = self.sweep();
                 self.look_up();
                 self.look_after_queue();

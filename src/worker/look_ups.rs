@@ -11,6 +11,7 @@ use super::journal::ToLookUp;
 use crate::gateway::protocol::Settlements;
 use crate::ledger::Compared;
 use crate::openrouter::failure::Failure;
+use crate::settings;
 
 /// When a generation is asked for first: half a second after its end is often too soon.
 const FIRST: Duration = Duration::from_secs(1);
@@ -43,7 +44,7 @@ struct Pending {
 impl Pending {
     /// How long it is asked for.
     fn limit(&self, timeout: Duration) -> Duration {
-        if self.is_free { DOUBT.min(timeout) } else { timeout }
+        if self.is_free { settings::interval(DOUBT).min(timeout) } else { timeout }
     }
 }
 
@@ -72,7 +73,7 @@ impl LookUps {
     /// Takes a generation in; one that is there already stays as it is.
     pub fn add(&mut self, wanted: ToLookUp) {
         let (call, now) = (wanted.call, Instant::now());
-        let due = now + FIRST;
+        let due = now + settings::interval(FIRST);
         self.pending.entry(call).or_insert_with(|| {
             self.queue.insert((due, call));
             let ToLookUp { generation_id, key_name, is_free, .. } = wanted;
@@ -120,7 +121,9 @@ impl LookUps {
     /// once more before it is given up.
     pub fn put_off(&mut self, call: Uuid, after: Option<Duration>, timeout: Duration) {
         if let Some(pending) = self.pending.get_mut(&call) {
-            let doubled = FIRST.saturating_mul(1 << pending.attempts.min(16)).min(LONGEST);
+            let doubled = settings::interval(FIRST)
+                .saturating_mul(1 << pending.attempts.min(16))
+                .min(LONGEST);
             let wait = after.unwrap_or_default().min(LONGEST).max(doubled);
             let left = pending.limit(timeout).saturating_sub(pending.since.elapsed());
             pending.attempts += 1;

@@ -159,21 +159,6 @@ impl<'c> Database<'c> {
             .collect()
     }
 
-    /// Waits until every call that was made is in the ledger.
-    pub fn wait_until_booked(&self) {
-        let mut admin = self.admin();
-        wait_until("every call is booked", crate::SOON, || {
-            self.fake.in_flight() == 0
-                && admin
-                    .query_one(
-                        "SELECT NOT EXISTS (SELECT FROM hiems_private.calls)
-                            AND NOT EXISTS (SELECT FROM hiems_private.queue WHERE state = 'queued')",
-                        &[],
-                    )
-                    .is_ok_and(|row| row.get(0))
-        });
-    }
-
     /// Has the gateway leave in order. The next call starts another, and so does work that it leaves, soon.
     pub fn end_gateway(&self) {
         let mut admin = self.admin();

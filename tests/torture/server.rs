@@ -55,7 +55,7 @@ impl Server {
         let environment: Vec<(&str, &str)> =
             wal.as_deref().map(|folder| ("WAL_DIR", folder)).into_iter().collect();
         let of_wal: &[&str] = if wal.is_some() { &OF_SMALL_WAL } else { &[] };
-        let cluster = Cluster::start_in(&[&SETTINGS, of_wal].concat(), &environment);
+        let cluster = Cluster::start_unlike_others(&[&SETTINGS, of_wal].concat(), &environment);
         let table_disk = Disk::mount("table", 256);
         let config = Config { seed: plan.seed, ..Config::default() };
         let database = Database::on(&cluster, config);

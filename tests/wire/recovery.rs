@@ -78,7 +78,7 @@ const COMMITTED: End = End::Known("committed");
 /// Once all is booked, the ledger has one row for each of these calls and no other, which agrees with the
 /// bill; and the bill has each call once.
 fn judge(client: &mut Client, fake: &Fake, calls: &[(&str, End)]) {
-    let rows = booked(client, fake);
+    let rows = ledger_of(client, fake);
     let users: Vec<&str> = rows.iter().map(|row| row.get("user_id")).collect();
     let mut expected: Vec<&str> = calls.iter().map(|(user, _)| *user).collect();
     expected.sort_unstable();
@@ -103,13 +103,8 @@ fn judge(client: &mut Client, fake: &Fake, calls: &[(&str, End)]) {
 }
 
 /// The ledger in the order of the users' names, once nothing is on its way any more.
-fn booked(client: &mut Client, fake: &Fake) -> Vec<Row> {
-    wait_until("every call is booked", SOON, || {
-        fake.in_flight() == 0
-            && client
-                .query_one("SELECT NOT EXISTS (SELECT FROM hiems_private.calls)", &[])
-                .is_ok_and(|row| row.get(0))
-    });
+fn ledger_of(client: &mut Client, fake: &Fake) -> Vec<Row> {
+    hiems_tests::wait_until_booked(client, fake);
     client
         .query(
             "SELECT user_id, outcome, generation_id, cost_usd::text, cost_source

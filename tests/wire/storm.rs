@@ -9,7 +9,11 @@ use postgres::Client;
 use postgres::types::ToSql;
 
 const SESSIONS: usize = 16;
-const CALLS: usize = 200;
+
+/// Of each session; a multiple of twelve has each ending equally often.
+fn calls() -> usize {
+    hiems_tests::how_many(48, 204)
+}
 
 /// How a call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,7 +68,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn run(mut self) {
-        for call in 0..CALLS {
+        for call in 0..calls() {
             self.call(call, Ending::of(self.number, call));
         }
     }
@@ -164,7 +168,7 @@ fn the_ledger_equals_the_bill() {
     });
     database.wait_until_booked();
     let mix = mix();
-    println!("{SESSIONS} sessions x {CALLS} calls: {mix:?}");
+    println!("{SESSIONS} sessions x {} calls: {mix:?}", calls());
 
     let bill: HashMap<String, Generation> = database
         .fake
@@ -172,7 +176,7 @@ fn the_ledger_equals_the_bill() {
         .into_iter()
         .map(|generation| (generation.user.clone().expect("a label"), generation))
         .collect();
-    assert_eq!(bill.len(), SESSIONS * CALLS - mix[&Ending::HttpError]);
+    assert_eq!(bill.len(), SESSIONS * calls() - mix[&Ending::HttpError]);
     let rows = database
         .admin()
         .query(
@@ -182,12 +186,12 @@ fn the_ledger_equals_the_bill() {
             &[],
         )
         .expect("the ledger");
-    assert_eq!(rows.len(), SESSIONS * CALLS);
+    assert_eq!(rows.len(), SESSIONS * calls());
     let mut rows: HashMap<String, postgres::Row> =
         rows.into_iter().map(|row| (row.get(0), row)).collect();
     let mut admin = database.admin();
     for session in 0..SESSIONS {
-        for call in 0..CALLS {
+        for call in 0..calls() {
             let label = label(session, call);
             let ending = Ending::of(session, call);
             let row = rows.remove(&label).unwrap_or_else(|| panic!("{label} {ending:?}: no row"));
@@ -228,9 +232,9 @@ fn the_ledger_equals_the_bill() {
                     AND t.cost_usd = (SELECT sum(cost_usd) FROM hiems.usage_by_user)
                     AND t.cost_usd = (SELECT sum(cost_usd) FROM hiems.usage_by_use_case)
                     AND t.cost_usd = (SELECT sum(cost_usd) FROM hiems.usage_daily)
-                    AND t.calls = 3200 AND t.calls_without_cost = 0
+                    AND t.calls = $2 AND t.calls_without_cost = 0
              FROM hiems.usage_totals AS t",
-            &[&costs],
+            &[&costs, &((SESSIONS * calls()) as i64)],
         )
         .expect("the sums")
         .get(0);
@@ -241,7 +245,7 @@ fn the_ledger_equals_the_bill() {
 fn mix() -> std::collections::BTreeMap<Ending, usize> {
     let mut mix = std::collections::BTreeMap::new();
     for session in 0..SESSIONS {
-        for call in 0..CALLS {
+        for call in 0..calls() {
             *mix.entry(Ending::of(session, call)).or_default() += 1;
         }
     }

@@ -11,6 +11,7 @@ use super::chunk::Chunk;
 use crate::ledger::{self, Deleted};
 use crate::pg::xact::Aborted;
 use crate::pg::{lock, session, xact};
+use crate::settings;
 use crate::supabase;
 
 /// How often old rows are looked for.
@@ -67,12 +68,12 @@ impl Gateway {
         self.commit_all();
         // What an earlier gateway left may be of calls that are booked: until the journal has it, their rows stay.
         if !self.recovered {
-            self.retention.next = Instant::now() + LOCK_DELAY;
+            self.retention.next = Instant::now() + settings::interval(LOCK_DELAY);
             return;
         }
         let was_behind = std::mem::take(&mut self.retention.is_behind);
         let begun = Instant::now();
-        self.retention.next = begun + INTERVAL;
+        self.retention.next = begun + settings::interval(INTERVAL);
         if !was_behind && self.retention.since.elapsed() >= FROM_THE_BEGINNING {
             self.retention.from = None;
             self.retention.since = begun;
@@ -91,7 +92,7 @@ impl Gateway {
             // It does not leave as idle behind a lock: there is more to delete.
             Err(aborted) if aborted.lock_not_available => {
                 self.retention.is_behind = was_behind;
-                self.retention.next = Instant::now() + LOCK_DELAY;
+                self.retention.next = Instant::now() + settings::interval(LOCK_DELAY);
             }
             Err(aborted) => {
                 warning!("the hiems gateway cannot delete old rows: {}", aborted.message);

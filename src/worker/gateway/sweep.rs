@@ -15,7 +15,7 @@ use crate::pg::xact::Aborted;
 use crate::pg::{lock, session, xact};
 use crate::queue;
 use crate::realtime;
-use crate::settings::SwitchOff;
+use crate::settings::{self, SwitchOff};
 use crate::worker::journal::{self, ToLookUp};
 
 /// How often old answers are looked for.
@@ -32,7 +32,8 @@ impl Gateway {
         let wanted = self.is_wanted();
         if !wanted {
             let is_quiet = self.shared.in_flight() == 0 && self.ended.is_empty();
-            let is_time = is_quiet || self.last_look_at_all.elapsed() >= LOOK_AT_ALL;
+            let is_time =
+                is_quiet || self.last_look_at_all.elapsed() >= settings::interval(LOOK_AT_ALL);
             if self.looks_at_all || (self.unswept || self.on_their_way > 0) && is_time {
                 self.book_all();
             } else {
@@ -191,7 +192,7 @@ impl Gateway {
         if Instant::now() < self.next_purge {
             return;
         }
-        self.next_purge = Instant::now() + PURGE_INTERVAL;
+        self.next_purge = Instant::now() + settings::interval(PURGE_INTERVAL);
         let (answers, logs) = (self.settings.answer_retention, self.settings.content_retention);
         let purged = xact::transaction(|| -> SpiResult<()> {
             if contents::try_lock() && idempotency::try_lock() && journal::try_lock() {

@@ -1,4 +1,4 @@
-//! A thousand random operations by eleven actors: calls that end in every way, levels given and taken,
+//! Random operations by eleven actors: calls that end in every way, levels given and taken,
 //! reads of every table, view and function. A model knows what each may see: nobody sees a row too many
 //! or too few, and every view adds up.
 
@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use super::tokens::Site;
 
-const OPERATIONS: usize = 1000;
 const LEVELS: [&str; 4] = ["caller", "reader", "admin", "service"];
 const MODELS: [&str; 2] = ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4.5"];
 const SUBJECTS: [&str; 3] = ["ada", "bea", "eve"];
@@ -41,10 +40,10 @@ struct World {
 }
 
 #[test]
-fn a_thousand_random_operations_show_nobody_too_much_or_too_little() {
+fn random_operations_show_nobody_too_much_or_too_little() {
     let mut world = World::new();
     println!("HIEMS_TEST_SEED={}", world.random.seed);
-    for operation in 0..OPERATIONS {
+    for operation in 0..hiems_tests::how_many(300, 3000) {
         world.operation = operation;
         let actor = world.random.below(world.actors.len() as u64) as usize;
         match world.random.below(100) {

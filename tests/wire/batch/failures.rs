@@ -41,7 +41,8 @@ fn each_failure_is_told_and_the_others_go_on() {
         assert!(failed.message.as_deref().expect("a message").contains("(call 0"), "{failed:?}");
         assert_eq!((&failed.response, &failed.content), (&None, &None));
     }
-    let all = outcomes_of(&database);
+    database.wait_until_booked();
+    let all = outcomes_of(&database.ledger());
     assert_eq!(all, outcomes(&[("committed", 2), ("failed", 5), ("unknown", 1)]));
     // The unreadable one's cost is found out later; the late one's generation has no id.
     let unknown = "SELECT string_agg(user_id, ' ') FROM hiems.ai_usage_logs WHERE cost_usd IS NULL";

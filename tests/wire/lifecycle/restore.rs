@@ -58,7 +58,7 @@ fn a_dump_brings_everything_back_elsewhere() {
     let rest: Vec<_> = REST.iter().map(|sql| all(&mut reader, sql)).collect();
 
     // Another server, with the master key brought along.
-    let away = Cluster::start(&[]);
+    let away = Cluster::start_unlike_others(&[], &[]);
     let mut elsewhere = away.connect("postgres", "postgres");
     for sql in ["CREATE ROLE app LOGIN", "CREATE DATABASE restored"] {
         elsewhere.batch_execute(sql).expect(sql);

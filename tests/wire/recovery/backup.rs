@@ -4,8 +4,8 @@ use hiems_tests::{Cluster, Config, Database};
 
 use super::traffic::{Traffic, agree_with_bill};
 use super::{
-    COMMITTED, End, JOURNAL, LONG_MS, booked, call_as, judge, lock, roll_back_as, spilled, start,
-    start_behind_lock, wait_until_journalled,
+    COMMITTED, End, JOURNAL, LONG_MS, call_as, judge, ledger_of, lock, roll_back_as, spilled,
+    start, start_behind_lock, wait_until_journalled,
 };
 
 #[test]
@@ -27,7 +27,7 @@ fn a_backup_of_a_busy_server_sends_nothing_again() {
     call_as(&mut client, "new", "0").expect("an answer of the restored server");
     flying.end().1.expect("its answer, of the original");
     let fake = &database.fake;
-    let rows = booked(&mut client, fake);
+    let rows = ledger_of(&mut client, fake);
     let outcomes = agree_with_bill(&mut client, fake, &rows, 0);
     let outcome = |user| {
         let row = rows.iter().find(|row| row.get::<_, &str>("user_id") == user);

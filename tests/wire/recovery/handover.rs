@@ -5,7 +5,9 @@ use std::fs;
 use hiems_tests::{Cluster, Config, Database, ResultExt, play_gateway, wait_until};
 
 use super::traffic::agree_with_bill;
-use super::{COMMITTED, End, LONG_MS, SOON, booked, call_as, judge, start, wait_until_journalled};
+use super::{
+    COMMITTED, End, LONG_MS, SOON, call_as, judge, ledger_of, start, wait_until_journalled,
+};
 
 /// Lets a gateway pass for one of an older library: greets new connections in its place, and tells it to
 /// end when it is told so itself.
@@ -84,7 +86,7 @@ fn two_gateways_without_a_lock_between_them_book_each_call_once() {
     assert_eq!(cancelled.end().1.sqlstate(), "57014");
     flying.end().1.expect("its answer, of the first gateway");
     // The second one took the first one's calls for lost.
-    let rows = booked(&mut admin, &database.fake);
+    let rows = ledger_of(&mut admin, &database.fake);
     assert_eq!(rows.len(), 3);
     let outcomes = agree_with_bill(&mut admin, &database.fake, &rows, 0);
     assert_eq!(outcomes["committed"], 2, "{outcomes:?}");

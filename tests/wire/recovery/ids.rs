@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hiems_tests::{Cluster, Config, Database, Running, wait_until};
 
 use super::{
-    COMMITTED, End, JOURNAL, LONG_MS, SOON, booked, call_as, call_with, judge, lock,
+    COMMITTED, End, JOURNAL, LONG_MS, SOON, call_as, call_with, judge, ledger_of, lock,
     wait_until_journalled,
 };
 
@@ -71,7 +71,7 @@ fn an_id_that_is_nowhere_else_survives_a_crash() {
     cluster.restart();
     let mut client = cluster.connect(&name, "postgres");
     call_as(&mut client, "new", "0").expect("an answer");
-    let rows = booked(&mut client, &fake);
+    let rows = ledger_of(&mut client, &fake);
     assert_eq!(rows[0].get::<_, &str>("cost_source"), "settled");
     judge(&mut client, &fake, &[("caught", End::Lost), ("new", COMMITTED)]);
 }
@@ -107,7 +107,7 @@ fn what_callers_were_told_survives_a_crash() {
     let mut client = cluster.connect(&name, "postgres");
     // It starts the gateway.
     client.execute("SELECT FROM hiems.health()", &[]).expect("health");
-    assert_eq!(booked(&mut client, &fake).len(), 2);
+    assert_eq!(ledger_of(&mut client, &fake).len(), 2);
     client.batch_execute("ROLLBACK PREPARED 'rates'").expect("no lock");
     call_as(&mut client, "new", "0").expect("an answer");
     let calls = [("open", End::Known("rolled_back")), ("committed", COMMITTED), ("new", COMMITTED)];
@@ -145,7 +145,7 @@ fn an_id_of_another_attempt_is_not_taken() {
     cluster.restart();
     let mut client = cluster.connect(&name, "postgres");
     call_as(&mut client, "new", "0").expect("an answer");
-    let rows = booked(&mut client, &fake);
+    let rows = ledger_of(&mut client, &fake);
     let said: Vec<(&str, &str, Option<&str>)> = rows
         .iter()
         .map(|row| (row.get("user_id"), row.get("cost_source"), row.get("generation_id")))

@@ -4,7 +4,7 @@ use hiems_tests::{Cluster, Config, Database, ResultExt, wait_until};
 
 use super::traffic::{SESSIONS, Traffic, agree_with_bill};
 use super::{
-    COMMITTED, End, JOURNAL, LONG_MS, SOON, booked, call_as, judge, lock, lose, roll_back_as,
+    COMMITTED, End, JOURNAL, LONG_MS, SOON, call_as, judge, ledger_of, lock, lose, roll_back_as,
     spilled, start, start_behind_lock, wait_until_journalled,
 };
 
@@ -70,7 +70,7 @@ fn a_standby_takes_over_amid_traffic() {
     standby.promote();
     call_as(&mut client, "new", "0").expect("an answer of the new primary");
     let fake = &database.fake;
-    let rows = booked(&mut client, fake);
+    let rows = ledger_of(&mut client, fake);
     let outcomes = agree_with_bill(&mut client, fake, &rows, SESSIONS);
     println!("{} calls were answered; in the new ledger: {outcomes:?}", answered.len());
     // What was not sent on to the standby in time is in no ledger; one call of each session at most was

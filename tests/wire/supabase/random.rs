@@ -1,4 +1,4 @@
-//! A thousand random operations of two users and an admin: calls that end in every way, queued and cancelled
+//! Random operations of two users and an admin: calls that end in every way, queued and cancelled
 //! ones, levels given and taken. A model knows whose each call is: postgres_changes, broadcast, the ledger and the
 //! views never show a row too many or too few.
 
@@ -12,7 +12,6 @@ use super::join::may;
 use super::project::{Project, claims};
 use super::realtime::{Realtime, Subscriber, Told, subscriber};
 
-const OPERATIONS: usize = 1000;
 const USERS: [&str; 3] = ["ada", "bea", "boss"];
 
 struct World {
@@ -29,7 +28,7 @@ struct World {
 }
 
 #[test]
-fn a_thousand_random_operations_tell_nobody_too_much_or_too_little() {
+fn random_operations_tell_nobody_too_much_or_too_little() {
     let project = Project::new();
     let boss = "SELECT hiems.grant_user_access('boss', 'admin')";
     project.database.admin().batch_execute(boss).expect("a level");
@@ -47,7 +46,8 @@ fn a_thousand_random_operations_tell_nobody_too_much_or_too_little() {
         polled: BTreeSet::new(),
     };
     println!("HIEMS_TEST_SEED={}", world.random.seed);
-    for operation in 0..OPERATIONS {
+    let operations = hiems_tests::how_many(150, 1000);
+    for operation in 0..operations {
         world.operation = operation;
         match world.random.below(100) {
             0..70 => world.call(),
@@ -58,7 +58,7 @@ fn a_thousand_random_operations_tell_nobody_too_much_or_too_little() {
     }
     world.check();
     world.check_events();
-    assert!(world.owners.len() > OPERATIONS / 2, "{} calls", world.owners.len());
+    assert!(world.owners.len() > operations / 2, "{} calls", world.owners.len());
 }
 
 fn user(sub: &str) -> Subscriber {

@@ -18,7 +18,7 @@ use crate::pg::xact::{self, Aborted};
 use crate::queue::{self, Job, PutBack, Room};
 use crate::rates;
 use crate::realtime;
-use crate::settings::SwitchOff;
+use crate::settings::{self, SwitchOff};
 use crate::worker::batch::book::book;
 use crate::worker::events::QueuedEnd;
 use crate::worker::journal::{self, Intent, ToLookUp};
@@ -204,7 +204,7 @@ impl Gateway {
                 }
             }
             queue::pause(&not_ours)?;
-            queue::put_off(&without_key, WITHOUT_KEY)?;
+            queue::put_off(&without_key, settings::interval(WITHOUT_KEY))?;
             let intents: Vec<Intent> =
                 done.go.iter().map(|(job, _)| intent(job, &created_at)).collect();
             if !without_intents {

@@ -19,7 +19,7 @@ fn program(database: &Database, name: &str) -> Command {
 
 #[test]
 fn the_old_master_key_below_the_new_one_opens_what_was_dumped() {
-    let (old, new) = (Cluster::start(&[]), Cluster::start(&[]));
+    let (old, new) = (Cluster::start(&[]), Cluster::start_unlike_others(&[], &[]));
     let from = Database::on(&old, Config::default());
     set_key(&mut from.admin(), KEY, "default").expect("a key");
     rotate(&mut from.admin()).expect("a new master key");
