@@ -61,7 +61,7 @@ pub fn check() -> Result<Vec<Finding>, Error> {
     }
     findings.push(unsettled()?);
     findings.push(pending()?);
-    findings.push(queue()?);
+    findings.push(queue(status.as_ref())?);
     findings.push(clock(status.as_ref())?);
     findings.push(notify_queue()?);
     findings.push(guards()?);
@@ -70,10 +70,13 @@ pub fn check() -> Result<Vec<Finding>, Error> {
 }
 
 fn gateway_at_work(status: &Status) -> Finding {
-    let Status { pid, in_flight, max_in_flight, unwritten, .. } = status;
+    let Status { pid, in_flight, max_in_flight, unwritten, set_aside, .. } = status;
     let detail = format!("pid {pid}, {in_flight} calls in flight of {max_in_flight}");
     if *unwritten > 0 {
-        let detail = format!("{detail}; {unwritten} calls are not in the journal yet");
+        let mut detail = format!("{detail}; {unwritten} calls are not in the journal yet");
+        if !set_aside.is_empty() {
+            detail.push_str(&format!("; it cannot be written of call {}", set_aside.join(", ")));
+        }
         return warn("gateway", detail, "Look for locks on hiems_private.calls, and in the log.");
     }
     if in_flight * 10 > max_in_flight * 9 {
@@ -197,7 +200,8 @@ fn pending() -> Result<Finding, Error> {
     })
 }
 
-// What is ready waits for a call of its model to end, or for a model's pause.
+// What is ready waits for a call of its model to end, or for a model's pause. What cannot be journalled is named, the
+// oldest of it.
 const QUEUE: &str = "
     SELECT count(*) FILTER (WHERE state = 'queued') || ' queued, '
                || count(*) FILTER (WHERE state = 'queued' AND run_at IS NULL) || ' of them ready'
@@ -206,20 +210,35 @@ const QUEUE: &str = "
                || coalesce(', ' || nullif(count(*) FILTER (WHERE failure IS NOT NULL AND state = 'queued'), 0)
                            || ' after an attempt that failed', '')
                || ', ' || count(*) FILTER (WHERE state = 'paused') || ' paused, '
-               || count(*) FILTER (WHERE state = 'failed') || ' given up',
-           coalesce(bool_or(state = 'paused'), false)
-    FROM hiems_private.queue HAVING count(*) > 0";
+               || count(*) FILTER (WHERE state = 'failed') || ' given up'
+               || coalesce('; ' || count(*) FILTER (WHERE is_set_aside) || ' set aside, of them call '
+                           || min(id::text || ': ' || (failure ->> 'detail')) FILTER (WHERE is_set_aside), ''),
+           coalesce(bool_or(state = 'paused'), false), coalesce(bool_or(is_set_aside), false)
+    FROM (SELECT *, state = 'queued' AND failure ->> 'kind' = 'Internal' AS is_set_aside
+          FROM hiems_private.queue) AS q
+    HAVING count(*) > 0";
 
-fn queue() -> Result<Finding, Error> {
-    Ok(match text_and_flag(QUEUE)? {
-        None => ok("queue", "empty"),
-        Some((detail, false)) => ok("queue", detail),
-        Some((detail, true)) => warn(
+fn queue(status: Option<&Status>) -> Result<Finding, Error> {
+    const SET_ASIDE: &str = "The other calls are made; what is set aside is tried again now and then. Mend what \
+                             keeps it from being journalled, or hiems.cancel_prompt().";
+    const PAUSED: &str = "Paused calls may have been made on another server, or by the database that this one \
+                          is a copy of: hiems.resume_prompts(), or hiems.cancel_prompt().";
+    if let Some(problem) = status.and_then(|status| status.queue_problem.as_ref()) {
+        let detail = format!("no call can be taken out: {problem}");
+        return Ok(fail(
             "queue",
             detail,
-            "Paused calls may have been made on another server: hiems.resume_prompts(), or \
-             hiems.cancel_prompt().",
-        ),
+            "Look for what keeps hiems_private.queue from being written.",
+        ));
+    }
+    let found = spi::read(QUEUE, &[], |row| {
+        Ok((row.get::<String>(1)?, row.get::<bool>(2)?, row.get::<bool>(3)?))
+    })?;
+    Ok(match found.into_iter().next() {
+        Some((Some(detail), _, Some(true))) => warn("queue", detail, SET_ASIDE),
+        Some((Some(detail), Some(true), _)) => warn("queue", detail, PAUSED),
+        Some((Some(detail), ..)) => ok("queue", detail),
+        _ => ok("queue", "empty"),
     })
 }
 

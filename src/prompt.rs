@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::gateway::protocol::Submit;
 use crate::idempotency::Idempotency;
 use crate::ledger::Entry;
+use crate::openrouter::json_text;
 use crate::openrouter::request::ChatRequest;
 use crate::pg::arguments::Jsonb;
 use crate::pg::{session, xact};
@@ -36,6 +37,8 @@ pub struct Prompt {
 /// Texts that go into the journal and the ledger with each call, and how many octets they may have.
 const MAX_LABEL: usize = 512;
 const MAX_METADATA: usize = 64 * 1024;
+/// PostgreSQL reads JSON by recursion, and what one process has the stack for another may not.
+const MAX_METADATA_DEPTH: usize = 100;
 /// In characters.
 const MAX_SESSION_ID: usize = 256;
 
@@ -88,6 +91,15 @@ impl Prompt {
                     hint: String::new(),
                 });
             }
+        }
+        let metadata = self.metadata.as_deref().unwrap_or_default();
+        let depth = json_text::fit_for_jsonb(metadata.as_bytes()).depth;
+        if depth > MAX_METADATA_DEPTH {
+            return Err(Error::InvalidArgument {
+                message: "metadata is nested too deep".to_owned(),
+                detail: format!("It is nested {depth} deep, and may be {MAX_METADATA_DEPTH}."),
+                hint: String::new(),
+            });
         }
         let bad_key = |detail: &str| Error::InvalidArgument {
             message: "idempotency_key cannot be used".to_owned(),

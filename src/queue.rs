@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::ledger::Entry;
 use crate::openrouter::failure::Failure;
 use crate::pg::{lock, memory, spi};
-use crate::rows::{ids, json};
+use crate::rows::{id, ids, json};
 
 pub use origin::origin;
 pub use pick::{Job, Room, pick, promote, until_next};
@@ -67,6 +67,14 @@ const PUT_OFF: &str = "
     SET run_at = clock_timestamp() + make_interval(secs => $2), failure = p.failure
     FROM jsonb_to_recordset($1::jsonb) AS p (id uuid, failure jsonb)
     WHERE q.id = p.id";
+
+// It waits for as long as it has waited already, within bounds: what never can be written is tried ever more rarely.
+const SET_ASIDE: &str = "
+    UPDATE hiems_private.queue
+    SET run_at = clock_timestamp()
+                 + least(greatest(clock_timestamp() - enqueued_at, interval '30 s'), interval '10 min'),
+        failure = $2::jsonb
+    WHERE id = $1::uuid AND state = 'queued'";
 
 const PUT_BACK: &str = "
     INSERT INTO hiems_private.queue
@@ -147,6 +155,11 @@ pub fn put_off(calls: &[(Uuid, Failure)], wait: Duration) -> SpiResult<()> {
         return Ok(());
     }
     spi::execute(PUT_OFF, &[json(&rows).into(), wait.as_secs_f64().into()])
+}
+
+/// Leaves a call for a while that cannot be taken out, though nobody's lock is in the way; `failure` says why.
+pub fn set_aside(call: Uuid, failure: &Failure) -> SpiResult<()> {
+    spi::execute(SET_ASIDE, &[id(call).into(), json(failure).into()])
 }
 
 /// A call that was surely not billed, and goes back into the queue.

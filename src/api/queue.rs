@@ -159,13 +159,14 @@ fn claim(prompt: Prompt, wishes: Wishes) -> Result<Claimed, Error> {
             "It may be 1 to 1000; 1: what was refused is not sent again.",
         ));
     }
+    let bad_time = |detail: String| {
+        let hint = "Leave it out to have the call made as soon as there is room.";
+        bad("run_at cannot be used", detail, hint)
+    };
     let run_at = wishes.run_at.map(|run_at| match run_at.is_finite() {
-        true => Ok(run_at.to_iso_string()),
-        false => Err(bad(
-            "run_at cannot be used",
-            "It is infinite.".to_owned(),
-            "Leave it out to have the call made as soon as there is room.",
-        )),
+        // A session may have a TimeZone whose offset no timestamptz is read with.
+        true => run_at.to_iso_string_with_timezone("UTC").map_err(|e| bad_time(format!("{e}."))),
+        false => Err(bad_time("It is infinite.".to_owned())),
     });
     let run_at = run_at.transpose()?;
     let (submit, body) = prompt.prepare()?;

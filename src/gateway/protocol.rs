@@ -19,7 +19,7 @@ use crate::rates::Rate;
 
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.
-pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x07";
+pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x08";
 
 /// What a hello says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,6 +282,10 @@ pub struct Status {
     pub max_in_flight: usize,
     /// Calls of which something is not in the journal yet.
     pub unwritten: usize,
+    /// Some of those that are set aside since they cannot be written: each call's id, and why where that is known.
+    pub set_aside: Vec<String>,
+    /// Why no call can be taken out of the queue.
+    pub queue_problem: Option<String>,
     /// What is wrong with the settings for HTTP.
     pub settings_problem: Option<String>,
     pub master_key_is_default: bool,

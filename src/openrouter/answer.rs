@@ -85,19 +85,19 @@ impl<'a> Body<'a> {
         Answer {
             text: String::new(),
             changed: false,
-            generation_id: string(self.id),
-            model: string(self.model),
-            provider: string(self.provider),
-            finish_reason: string(finish_reason),
-            native_finish_reason: string(native_finish_reason),
+            generation_id: fields::read(self.id).and_then(fields::generation_id),
+            model: label(self.model),
+            provider: label(self.provider),
+            finish_reason: label(finish_reason),
+            native_finish_reason: label(native_finish_reason),
             choice_error: error.map(|error| failure::error_code(&error, None)),
             usage: self.usage.and_then(Usage::read),
         }
     }
 }
 
-fn string(field: Field) -> Option<String> {
-    fields::read(field).filter(|text: &String| !text.is_empty())
+fn label(field: Field) -> Option<String> {
+    fields::read::<String>(field).filter(|text| !text.is_empty()).map(|text| fields::label(&text))
 }
 
 /// Reads an HTTP answer.

@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::answer::HttpAnswer;
+use super::fields;
 
 /// A connection pool to one base URL.
 #[derive(Clone)]
@@ -147,7 +148,7 @@ impl OpenRouter {
     ) -> Result<HttpAnswer, HttpError> {
         let exchange = async {
             let response = self.send(authorization, body).await?;
-            on_headers(header(&response, "x-generation-id"));
+            on_headers(generation_id(&response));
             self.whole(response).await
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))
@@ -163,7 +164,7 @@ impl OpenRouter {
     ) -> Result<Streamed, HttpError> {
         let exchange = async {
             let response = self.send(authorization, body).await?;
-            on_headers(header(&response, "x-generation-id"));
+            on_headers(generation_id(&response));
             if !response.status().is_success() {
                 return self.whole(response).await.map(Streamed::Whole);
             }
@@ -262,6 +263,10 @@ impl Body {
         // What comes is of no interest.
         let _ = self.next(Duration::from_secs(1)).await;
     }
+}
+
+fn generation_id(response: &Response) -> Option<String> {
+    header(response, "x-generation-id").and_then(fields::generation_id)
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {

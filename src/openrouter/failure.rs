@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::retry::Again;
+use super::fields;
+use super::retry::{Again, LONGEST_ASKED};
 
 /// What went wrong, as far as a caller can act on it; `error.rs` gives each its SQLSTATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +100,12 @@ pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>
     let hinted =
         error.and_then(|error| error.pointer("/availability/retry_after")).and_then(Value::as_u64);
     let seconds = retry_after.or(hinted);
-    if let Some(seconds) = seconds {
+    let after = seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_ASKED));
+    if let Some((seconds, after)) = seconds.zip(after) {
         detail.push_str(&format!("; retry after {seconds} s"));
+        if after.as_secs() < seconds {
+            detail.push_str(&format!(", of which hiems waits {}", after.as_secs()));
+        }
     }
     let mut failure = Failure::new(kind, message).detail(detail);
     failure.hint = hint_for(kind).map(str::to_owned);
@@ -113,8 +118,7 @@ pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>
     let is_final = error
         .and_then(|error| error.pointer("/availability/retryable"))
         .is_some_and(|retryable| *retryable == Value::Bool(false));
-    let again = (matches!(status, 429 | 503) && !is_final)
-        .then(|| Again { after: seconds.map(Duration::from_secs) });
+    let again = (matches!(status, 429 | 503) && !is_final).then_some(Again { after });
     let has =
         |pointer| error.and_then(|error| error.pointer(pointer)).is_some_and(|it| !it.is_null());
     let behind_provider = status >= 500 || has("/metadata/provider_name") || has("/metadata/raw");
@@ -124,11 +128,11 @@ pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>
 /// What went wrong, for the ledger: `error_type`, else the code, else the status.
 pub fn error_code(error: &Value, status: Option<u16>) -> String {
     let error_type = error.pointer("/metadata/error_type").or(error.get("error_type"));
-    match error_type.and_then(Value::as_str).map(str::to_owned) {
+    match error_type.and_then(Value::as_str).map(fields::label) {
         Some(error_type) => error_type,
         None => match (error.get("code"), status) {
-            (Some(Value::String(code)), _) => code.clone(),
-            (Some(Value::Number(code)), _) => code.to_string(),
+            (Some(Value::String(code)), _) => fields::label(code),
+            (Some(Value::Number(code)), _) => fields::label(&code.to_string()),
             (_, Some(status)) => status.to_string(),
             _ => "error".to_owned(),
         },
@@ -232,6 +236,18 @@ mod tests {
         assert_eq!(again(503, gone), None);
         let hinted = json!({"availability": {"retryable": true, "retry_after": 3}});
         assert_eq!(again(503, hinted), Some(Again { after: Some(Duration::from_secs(3)) }));
+    }
+
+    #[test]
+    fn nobody_is_waited_for_longer_than_an_hour() {
+        let bounded = Some(Again { after: Some(LONGEST_ASKED) });
+        for (header, hint) in [(Some(u64::MAX), 1), (None, u64::MAX), (Some(3_601), 1)] {
+            let error = json!({"code": 429, "availability": {"retry_after": hint}});
+            let answer = error_answer(429, Some(&error), header);
+            assert_eq!(answer.again, bounded);
+            let detail = answer.failure.detail.unwrap_or_default();
+            assert!(detail.ends_with(" s, of which hiems waits 3600"), "{detail}");
+        }
     }
 
     #[test]

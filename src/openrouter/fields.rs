@@ -86,6 +86,20 @@ impl Visitor<'_> for Place<'_> {
     }
 }
 
+/// The longest text of an answer's that goes into the journal and the ledger with each call, in octets.
+const MAX_LABEL: usize = 512;
+
+/// The beginning of a text that names something: a model, a provider, an error.
+pub fn label(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_LABEL)].to_owned()
+}
+
+/// A generation's id; None of what is too long to be one. It is a key of an index, where what is too long would
+/// keep the row from being written.
+pub fn generation_id(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty() && text.len() <= MAX_LABEL)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +122,16 @@ mod tests {
         let text = format!(r#"{{"deep": {open}{close}, "other": {open}{close}, "a": true}}"#);
         let found = texts(&text, &["a", "deep"]);
         assert!(found.is_some_and(|[a, deep]| a.as_deref() == Some("true") && deep.is_some()));
+    }
+
+    #[test]
+    fn names_are_cut_off_and_ids_are_not() {
+        let long = "å".repeat(MAX_LABEL);
+        assert_eq!(label(&long), "å".repeat(MAX_LABEL / 2));
+        assert_eq!(label("a/b"), "a/b");
+        assert_eq!(label(&format!("a{long}")).len(), MAX_LABEL - 1);
+        assert_eq!(generation_id("gen-1".to_owned()).as_deref(), Some("gen-1"));
+        assert_eq!((generation_id(long), generation_id(String::new())), (None, None));
     }
 
     #[test]

@@ -8,8 +8,10 @@ use serde::Serialize;
 use serde_json::{Number, Value};
 
 use super::answer::HttpAnswer;
+use super::fields;
 use super::json_text;
 use super::money::{self, Amount};
+use super::usage::is_count;
 
 /// What the record says; None: not said. The token counts are the native ones, which are what is billed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -54,7 +56,7 @@ pub fn read(http: &HttpAnswer, id: &str) -> LookUp {
         return not_yet("HTTP 200, without a record".to_owned());
     };
     let text = |name: &str| {
-        data.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+        data.get(name).and_then(Value::as_str).filter(|t| !t.is_empty()).map(fields::label)
     };
     if text("id").is_some_and(|other| other != id) {
         return not_yet("HTTP 200, with the record of another generation".to_owned());
@@ -62,7 +64,7 @@ pub fn read(http: &HttpAnswer, id: &str) -> LookUp {
     let Amount::Known(total_cost) = money::amount(data.get("total_cost")) else {
         return not_yet("HTTP 200, without a total_cost".to_owned());
     };
-    let count = |name: &str| data.get(name).and_then(Value::as_i64);
+    let count = |name: &str| data.get(name).and_then(Value::as_i64).filter(is_count);
     let is_byok = data.get("is_byok").and_then(Value::as_bool);
     let upstream_cost = money::amount(data.get("upstream_inference_cost")).known();
     LookUp::Found(Box::new(Record {

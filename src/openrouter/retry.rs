@@ -9,9 +9,12 @@ use std::time::Duration;
 /// OpenRouter would take the call later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Again {
-    /// How long it wants to be left alone, where it says so.
+    /// How long it wants to be left alone, where it says so: at most [`LONGEST_ASKED`].
     pub after: Option<Duration>,
 }
+
+/// What a provider asks for is honoured up to here: one header must not stop a model's queue for years.
+pub const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(8);

@@ -44,17 +44,29 @@ impl Usage {
         let [reasoning] = pick_of(of_completion, &["reasoning_tokens"]);
         let [upstream_cost] = pick_of(of_cost, &["upstream_inference_cost"]);
         Some(Usage {
-            prompt_tokens: fields::read(prompt),
-            completion_tokens: fields::read(completion),
-            total_tokens: fields::read(total),
-            cached_tokens: fields::read(cached),
-            cache_write_tokens: fields::read(written),
-            reasoning_tokens: fields::read(reasoning),
+            prompt_tokens: count(prompt),
+            completion_tokens: count(completion),
+            total_tokens: count(total),
+            cached_tokens: count(cached),
+            cache_write_tokens: count(written),
+            reasoning_tokens: count(reasoning),
             cost: amount(cost),
             upstream_cost: amount(upstream_cost),
             is_byok: fields::read(is_byok),
         })
     }
+}
+
+/// More tokens than any call has: millions of such counts can be added up within 64 bits.
+const MOST_TOKENS: i64 = 1_000_000_000_000;
+
+/// True of what can be a number of tokens; what cannot counts as not said.
+pub(super) fn is_count(tokens: &i64) -> bool {
+    (0..=MOST_TOKENS).contains(tokens)
+}
+
+fn count(field: Field) -> Option<i64> {
+    fields::read(field).filter(is_count)
 }
 
 fn amount(field: Field) -> Amount {
@@ -64,6 +76,17 @@ fn amount(field: Field) -> Amount {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_number_of_tokens_is_not_said() {
+        let usage = serde_json::from_str::<&RawValue>(
+            r#"{"prompt_tokens": -1, "completion_tokens": 1000000000001,
+                "total_tokens": 1000000000000, "cost": 1}"#,
+        );
+        let usage = usage.ok().and_then(Usage::read);
+        let counts = usage.map(|u| (u.prompt_tokens, u.completion_tokens, u.total_tokens));
+        assert_eq!(counts, Some((None, None, Some(MOST_TOKENS))));
+    }
 
     #[test]
     fn a_byok_answer_keeps_fee_and_provider_bill_apart() {

@@ -55,7 +55,8 @@ const PICK: &str = "
         ORDER BY j.priority DESC, j.id
         LIMIT $3
     )
-    SELECT entry::text, body, priority, max_attempts, to_jsonb(enqueued_at) #>> '{}', caller_xid::text,
+    SELECT entry::text, body, priority, max_attempts,
+           to_char(enqueued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'), caller_xid::text,
            charges_beyond_tokens, attempts, id::text, origin = $4 AND body IS NOT NULL
     FROM (SELECT q.*, r.body, sum(octet_length(r.body)) OVER (ORDER BY q.priority DESC, q.id) AS bytes
           FROM ready

@@ -50,6 +50,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// How often where it tells listeners of what it finds: with its own work they know within 50 ms.
 const TELLING: Duration = Duration::from_millis(20);
 
+/// How many of the calls that are set aside hiems.health() names.
+const MOST_NAMED: usize = 3;
+
 pub struct Gateway {
     wait: WaitSet,
     runtime: Handle,
@@ -299,13 +302,19 @@ impl Gateway {
     }
 
     fn status(&self, keys: &[StoredKey]) -> Status {
+        let queued = self.queue.stuck();
         let unwritten: HashSet<Uuid> = self.batch.calls().chain(self.stuck.calls()).collect();
+        let unwritten = unwritten.len() + queued.len();
+        let others = self.stuck.all_calls().into_iter().map(|call| call.to_string());
+        let set_aside = queued.map(|(call, why)| format!("{call}: {why}")).chain(others);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             in_flight: self.shared.in_flight(),
             max_in_flight: self.settings.max_in_flight,
-            unwritten: unwritten.len(),
+            unwritten,
+            set_aside: set_aside.take(MOST_NAMED).collect(),
+            queue_problem: self.queue.problem(),
             settings_problem: self.shared.openrouter().err(),
             master_key_is_default: self.settings.master_key_file.is_none(),
             master_key_problem: self.keyring.problem(keys),

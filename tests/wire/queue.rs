@@ -14,6 +14,7 @@ mod order;
 mod origin;
 mod pace;
 mod retries;
+mod set_aside;
 
 const MODEL: &str = "openai/gpt-4o-mini";
 

@@ -1,10 +1,11 @@
 //! The queue, on the main thread: one transaction commits how calls have ended and takes out the next ones.
 //! Apart from the batch of synchronous calls: neither waits for what holds up the other.
 
+mod apart;
 mod pace;
 mod round;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use pgrx::warning;
@@ -15,14 +16,24 @@ use super::Gateway;
 use crate::pg::xact;
 use crate::queue;
 use crate::worker::events::QueuedEnd;
+use apart::Stuck;
 use pace::Paces;
+
+/// How a call has ended, and whom to tell when that is committed.
+type Asked = (Box<QueuedEnd>, oneshot::Sender<()>);
 
 /// The state of the queue's lane.
 pub struct Lane {
     /// What has ended, and is to be committed.
-    ended: Vec<(Box<QueuedEnd>, oneshot::Sender<()>)>,
-    /// What cannot be committed, though nobody's lock is in the way: tried again now and then.
-    stuck: Vec<(Box<QueuedEnd>, oneshot::Sender<()>)>,
+    ended: Vec<Asked>,
+    /// What cannot be committed, though nobody's lock is in the way: tried again now and then, in the way of
+    /// nothing else.
+    stuck: VecDeque<Stuck>,
+    stuck_until: Instant,
+    /// How many calls are taken out at once: fewer while one of them cannot be journalled, until it is found.
+    at_once: usize,
+    /// Why no call can be taken out.
+    problem: Option<String>,
     /// Who waits for calls that have not been made yet, or are on their way.
     waiting: HashMap<Uuid, Vec<oneshot::Sender<()>>>,
     /// Calls on their way, and whose they are.
@@ -45,7 +56,10 @@ impl Lane {
     pub(super) fn new() -> Lane {
         Lane {
             ended: Vec::new(),
-            stuck: Vec::new(),
+            stuck: VecDeque::new(),
+            stuck_until: Instant::now(),
+            at_once: round::MOST_AT_ONCE,
+            problem: None,
             waiting: HashMap::new(),
             in_flight: HashMap::new(),
             paces: Paces::default(),
@@ -80,16 +94,14 @@ impl Lane {
 
     /// Until it has to be looked at, at the latest.
     pub(super) fn next(&self) -> Option<Instant> {
-        if self.not_before.is_some() {
-            return self.not_before;
-        }
-        if !self.has_jobs {
-            return None;
-        }
-        if self.may_have_more {
-            return Some(Instant::now());
-        }
-        [self.next_due, self.paces.next_end_of_hold()].into_iter().flatten().min()
+        let stuck = Some(self.stuck_until).filter(|_| !self.stuck.is_empty());
+        let next = match self.not_before {
+            None if !self.has_jobs => None,
+            None if self.may_have_more => Some(Instant::now()),
+            None => [self.next_due, self.paces.next_end_of_hold()].into_iter().flatten().min(),
+            not_before => not_before,
+        };
+        [stuck, next].into_iter().flatten().min()
     }
 }
 

@@ -5,12 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgrx::warning;
 use reqwest::header::HeaderValue;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{FAILURE_DELAY, Gateway, LOCK_DELAY};
+use super::{Asked, Gateway, LOCK_DELAY};
 use crate::contents;
 use crate::idempotency;
 use crate::openrouter::failure::Failure;
@@ -29,12 +27,14 @@ use crate::worker::settlement::Settlement;
 /// How long a call is left alone for which there is no key.
 const WITHOUT_KEY: Duration = Duration::from_secs(30);
 /// How many calls are taken out at once: callers, and ids of generations, wait meanwhile.
-const MOST_AT_ONCE: usize = 100;
+pub(super) const MOST_AT_ONCE: usize = 100;
 
 /// What a round has come to, once it is committed.
 #[derive(Default)]
-struct Done {
+pub(super) struct Done {
     has_taken: bool,
+    /// The calls that were to be taken out.
+    picked: Vec<Uuid>,
     go: Vec<(Job, HeaderValue)>,
     /// True if there may be more that are ready.
     is_full: bool,
@@ -45,13 +45,18 @@ struct Done {
 }
 
 /// What may be taken out in a round.
-struct Take {
+pub(super) struct Take {
     rooms: Vec<Room>,
     of_a_model: usize,
     total: usize,
 }
 
-type Asked = (Box<QueuedEnd>, oneshot::Sender<()>);
+/// A round that has come to nothing.
+pub(super) struct Failed {
+    pub aborted: Aborted,
+    /// The calls that it was to take out.
+    pub picked: Vec<Uuid>,
+}
 
 impl Gateway {
     /// Commits what has ended, and takes out the next calls if `may_take`.
@@ -61,10 +66,9 @@ impl Gateway {
             return;
         }
         if self.queue.not_before.take().is_some() {
-            let stuck = std::mem::take(&mut self.queue.stuck);
-            self.queue.ended.extend(stuck);
             self.queue.may_have_more = true;
         }
+        self.commit_stuck(now);
         if self.queue.next().is_some_and(|next| next <= now) {
             self.queue.may_have_more = true;
         }
@@ -80,22 +84,13 @@ impl Gateway {
         }
         self.commit_all();
         let ended = std::mem::take(&mut self.queue.ended);
-        let mut committed = self.commit_round(&ended, take.as_ref(), true);
-        if matches!(&committed, Err(aborted) if !aborted.lock_not_available) && !ended.is_empty() {
-            // What keeps the ledger from being written keeps nobody from the answer: the sweep books it later.
-            committed = self.commit_round(&ended, take.as_ref(), false);
-        }
-        match committed {
+        match self.commit_round(&ended, take.as_ref(), true) {
             Ok(done) => self.end_round(ended, done, now),
-            Err(aborted) if aborted.lock_not_available => {
+            Err(failed) if failed.aborted.lock_not_available => {
                 self.queue.ended = ended;
                 self.queue.not_before = Some(now + LOCK_DELAY);
             }
-            Err(aborted) => {
-                warning!("the hiems gateway cannot work on its queue: {}", aborted.message);
-                self.queue.not_before = Some(now + FAILURE_DELAY);
-                self.commit_one_by_one(ended, now);
-            }
+            Err(failed) => self.commit_apart(ended, take.as_ref(), failed, now),
         }
     }
 
@@ -103,7 +98,7 @@ impl Gateway {
         let of_a_model = self.settings.queue_concurrency;
         // A tenth is left to calls that somebody waits for.
         let most = self.settings.max_in_flight - self.settings.max_in_flight / 10;
-        let total = most.saturating_sub(self.shared.in_flight()).min(MOST_AT_ONCE);
+        let total = most.saturating_sub(self.shared.in_flight()).min(self.queue.at_once);
         if total == 0 || of_a_model == 0 || self.queue.paces.is_held(now) {
             return None;
         }
@@ -111,31 +106,14 @@ impl Gateway {
         Some(Take { rooms, of_a_model, total })
     }
 
-    fn commit_one_by_one(&mut self, ended: Vec<Asked>, now: Instant) {
-        for one in ended {
-            let one = [one];
-            let committed = self.commit_round(&one, None, false);
-            let [one] = one;
-            match committed {
-                Ok(done) => self.end_round(vec![one], done, now),
-                Err(aborted) => {
-                    if !aborted.lock_not_available {
-                        warning!("hiems call {}: {}", call_of(&one.0), aborted.message);
-                    }
-                    self.queue.stuck.push(one);
-                }
-            }
-        }
-    }
-
     /// `books`: whether calls are booked as they are settled.
-    fn commit_round(
+    pub(super) fn commit_round(
         &mut self,
         ended: &[Asked],
         take: Option<&Take>,
         books: bool,
-    ) -> Result<Done, Aborted> {
-        self.recover()?;
+    ) -> Result<Done, Failed> {
+        self.recover().map_err(|aborted| Failed { aborted, picked: Vec::new() })?;
         let rules = self.rules();
         let (system, retention) = (self.system_identifier, self.settings.answer_retention);
         let (log_content, notifies) = (self.settings.log_content, self.settings.notifies);
@@ -143,7 +121,7 @@ impl Gateway {
         let without_intents = self.settings.switch_off == SwitchOff::Intent;
         let keyring = &mut self.keyring;
         let mut done = Done::default();
-        xact::transaction(|| {
+        let committed = xact::transaction(|| {
             let content = ended.is_empty() || (rates::try_lock() && contents::try_lock());
             if !(journal::try_lock() && queue::try_lock() && content) {
                 return Err(Aborted::by_lock());
@@ -182,6 +160,8 @@ impl Gateway {
             let total = i64::try_from(take.total).unwrap_or(i64::MAX);
             let picked = queue::pick(&take.rooms, of_a_model, total)?;
             done.is_full = !picked.is_empty() || promoted > 0;
+            let id_of = |job: &Result<Job, Uuid>| job.as_ref().map_or_else(|call| *call, Job::call);
+            done.picked = picked.iter().map(id_of).collect();
             done.next_due = queue::until_next()?;
             let created_at =
                 chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
@@ -213,14 +193,19 @@ impl Gateway {
             let taken: Vec<Uuid> = intents.iter().map(|intent| intent.id).collect();
             queue::take(&taken)?;
             Ok(())
-        })?;
-        Ok(done)
+        });
+        match committed {
+            Ok(()) => Ok(done),
+            Err(aborted) => Err(Failed { aborted, picked: done.picked }),
+        }
     }
 
     /// Tells, paces and sends, once it is committed.
-    fn end_round(&mut self, ended: Vec<Asked>, done: Done, now: Instant) {
+    pub(super) fn end_round(&mut self, ended: Vec<Asked>, done: Done, now: Instant) {
         let lane = &mut self.queue;
         if done.has_taken {
+            lane.at_once = (lane.at_once * 2).min(MOST_AT_ONCE);
+            lane.problem = None;
             lane.next_due = done.next_due.map(|next| now + next);
             lane.may_have_more = done.is_full;
         }
@@ -281,7 +266,7 @@ fn put_back(ended: &QueuedEnd) -> Option<&PutBack> {
     }
 }
 
-fn call_of(ended: &QueuedEnd) -> Uuid {
+pub(super) fn call_of(ended: &QueuedEnd) -> Uuid {
     match ended {
         QueuedEnd::Settled { settlement, .. } => settlement.entry.id,
         QueuedEnd::Back { back, .. } => back.job.call(),
