@@ -29,16 +29,72 @@ pub fn fix(name: &CStr, value: &CStr) {
     }
 }
 
+/// As [`fix`], by names and values that are found at run time.
+pub fn fix_by_name(name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) {
+        fix(&name, &value);
+    }
+}
+
+/// Sets a setting of this session; [`reset_value`] stays what it was.
+pub fn set(name: &CStr, value: &CStr) {
+    // SAFETY: as above; called outside a transaction, whose end would undo it.
+    unsafe { set_option(name, value, pg_sys::GucAction::GUC_ACTION_SET) }
+}
+
+/// Has PostgreSQL, and the libraries that watch over it, print nothing of what a statement holds, to the log or to a
+/// client. A plan has the values of its parameters: an answer, a sealed key.
+pub const SILENT: [(&CStr, &CStr); 5] = [
+    (c"debug_print_parse", c"off"),
+    (c"debug_print_rewritten", c"off"),
+    (c"debug_print_plan", c"off"),
+    (c"auto_explain.log_min_duration", c"-1"),
+    (c"pgaudit.log_parameter", c"off"),
+];
+
+/// True of a setting of PostgreSQL's, or of a library that is loaded.
+pub fn is_known(name: &CStr) -> bool {
+    // SAFETY: a C string.
+    unsafe { !pg_sys::GetConfigOption(name.as_ptr(), true, false).is_null() }
+}
+
+/// Those of [`SILENT`] that are set to something else.
+pub fn noisy() -> impl Iterator<Item = (&'static CStr, &'static CStr)> {
+    SILENT.into_iter().filter(|(name, silent)| {
+        // SAFETY: the value is PostgreSQL's, and looked at before anything else is done.
+        unsafe {
+            let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+            !value.is_null() && CStr::from_ptr(value) != *silent
+        }
+    })
+}
+
+/// Sets a setting until the current nest level of settings ends.
+///
+/// # Safety
+/// Inside a nest level that the caller ends.
+pub(super) unsafe fn set_within(name: &CStr, value: &CStr) {
+    // SAFETY: the caller's promise.
+    unsafe { set_option(name, value, pg_sys::GucAction::GUC_ACTION_SAVE) }
+}
+
 /// Sets a setting until the end of the current transaction.
 pub fn set_locally(name: &CStr, value: &CStr) {
     // SAFETY: as above; called inside a transaction, whose end undoes it.
+    unsafe { set_option(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL) }
+}
+
+/// # Safety
+/// Where the action makes sense; a value that does not fit raises an ERROR.
+unsafe fn set_option(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
+    // SAFETY: both are C strings; else the caller's promise.
     unsafe {
         pg_sys::set_config_option(
             name.as_ptr(),
             value.as_ptr(),
             pg_sys::GucContext::PGC_SUSET,
             pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            action,
             true,
             0,
             false,

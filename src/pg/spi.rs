@@ -11,6 +11,8 @@ use pgrx::datum::DatumWithOid;
 use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData, SpiResult};
 use pgrx::{PgOid, pg_sys};
 
+use super::session;
+
 thread_local! {
     /// By the statement's text: every statement is a `const` of its owner module.
     static PLANS: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> =
@@ -104,12 +106,12 @@ pub fn run_utility(sql: &str) -> SpiResult<()> {
     Spi::run(sql)
 }
 
-/// While it lives, the current role is the bootstrap superuser (or another), SET ROLE is refused, and the
-/// search_path is PostgreSQL's own.
+/// While it lives, the current role is the bootstrap superuser (or another), SET ROLE is refused, the
+/// search_path is PostgreSQL's own, and nothing of a statement is printed, whatever the session has set.
 struct OwnRights {
     role: pg_sys::Oid,
     context: i32,
-    /// The nest level of the setting; None where the search_path was PostgreSQL's own, as the gateway's is.
+    /// The nest level of the settings; None where they were as they have to be, as the gateway's are.
     settings: Option<i32>,
 }
 
@@ -134,22 +136,18 @@ impl OwnRights {
                 as_role,
                 context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | security) as i32,
             );
+            let mut noisy = session::noisy().peekable();
+            let is_own = CStr::from_ptr(pg_sys::namespace_search_path) == OWN_SEARCH_PATH;
             // What other people's functions set has to be undone.
-            if security == 0 && CStr::from_ptr(pg_sys::namespace_search_path) == OWN_SEARCH_PATH {
+            if security == 0 && is_own && noisy.peek().is_none() {
                 return OwnRights { role, context, settings: None };
             }
             let settings = Some(pg_sys::NewGUCNestLevel());
             let rights = OwnRights { role, context, settings };
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                OWN_SEARCH_PATH.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
+            session::set_within(c"search_path", OWN_SEARCH_PATH);
+            for (name, silent) in noisy {
+                session::set_within(name, silent);
+            }
             rights
         }
     }

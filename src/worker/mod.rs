@@ -14,6 +14,7 @@ mod journal;
 mod key_check;
 mod key_requests;
 mod look_ups;
+mod own_session;
 mod queued;
 mod server;
 mod settlement;
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 use pgrx::{debug1, log, warning};
 
 use crate::gateway::protocol::{Files, Greeting, HELLO};
-use crate::pg::{background, identity, interrupts, limits, session, signals, wait};
+use crate::pg::{background, identity, interrupts, limits, signals, wait};
 
 /// How long to wait for a leaving predecessor.
 const PREDECESSOR: Duration = Duration::from_secs(15);
@@ -64,7 +65,7 @@ pub fn may_start(database: u32) -> bool {
 /// The gateway, from after its connection to the database until it leaves.
 pub fn run() -> Left {
     let _ = std::fs::remove_file(Files::starts(identity::database_oid()));
-    pin_session();
+    own_session::pin();
     limits::raise_open_files();
     limits::forbid_core();
     limits::give_memory_back();
@@ -103,37 +104,6 @@ pub fn run() -> Left {
     drop(lock);
     debug1!("the hiems gateway has left");
     left
-}
-
-/// ALTER DATABASE and ALTER ROLE reach background workers: none of it may weaken the journal, or
-/// make it wait.
-fn pin_session() {
-    let settings = [
-        // A dead synchronous standby must not hold up calls.
-        (c"synchronous_commit", c"local"),
-        (c"default_transaction_read_only", c"off"),
-        (c"default_transaction_isolation", c"read committed"),
-        (c"statement_timeout", c"0"),
-        (c"idle_in_transaction_session_timeout", c"0"),
-        // Somebody's LOCK TABLE is waited for in memory, not in the lock queue.
-        (c"lock_timeout", c"200ms"),
-        (c"session_replication_role", c"origin"),
-        (c"search_path", c"pg_catalog, pg_temp"),
-        (c"row_security", c"off"),
-        (c"exit_on_error", c"off"),
-        // A plan outlives what the journal was like when it was made: a few pages, which reading through is
-        // the best way to find anything in, and a hundred thousand dead rows a minute later.
-        (c"enable_seqscan", c"off"),
-        (c"enable_hashjoin", c"off"),
-        (c"enable_mergejoin", c"off"),
-        // Nothing here runs for long, whatever it is thought to cost.
-        (c"jit", c"off"),
-        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
-        (c"transaction_timeout", c"0"),
-    ];
-    for (name, value) in settings {
-        session::fix(name, value);
-    }
 }
 
 /// The lock that makes one gateway a database's only one; waits for a leaving predecessor.
