@@ -7,6 +7,7 @@ mod listing;
 mod log;
 mod master;
 mod memory;
+mod printed;
 mod rotation;
 mod rows;
 mod secrecy;

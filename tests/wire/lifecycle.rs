@@ -2,6 +2,7 @@
 
 mod databases;
 mod memory;
+mod own_session;
 mod restore;
 mod settings;
 mod standby;
