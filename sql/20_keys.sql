@@ -17,6 +17,8 @@ CREATE TABLE hiems_private.api_keys (
     ciphertext  bytea NOT NULL,
     fingerprint text NOT NULL,
     master_key  text NOT NULL,
+    -- The database that it is sealed for, as the seal says, too: in a copy, or after a restore, another one.
+    database_oid bigint NOT NULL,
     stored_at   timestamptz NOT NULL DEFAULT now(),
     stored_by   text NOT NULL DEFAULT session_user,
     sealed_at   timestamptz NOT NULL DEFAULT now()

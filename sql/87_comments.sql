@@ -25,6 +25,7 @@ COMMENT ON COLUMN hiems_private.api_keys.nonce IS '12 random bytes, fresh for ea
 COMMENT ON COLUMN hiems_private.api_keys.ciphertext IS 'The key, encrypted and authenticated.';
 COMMENT ON COLUMN hiems_private.api_keys.fingerprint IS 'The first 16 hexadecimal digits of the key''s SHA-256, by which OpenRouter lists keys too.';
 COMMENT ON COLUMN hiems_private.api_keys.master_key IS 'Which master key sealed it: the first 16 hexadecimal digits of the SHA-256 of its 64 digits in lower case.';
+COMMENT ON COLUMN hiems_private.api_keys.database_oid IS 'The database that it is sealed for; in another (a copy, a restored dump) it is refused until hiems.adopt_api_keys(). Part of what the ciphertext is bound to.';
 COMMENT ON COLUMN hiems_private.api_keys.sealed_at IS 'When it was sealed: stored, or sealed anew by hiems.rotate_master_key().';
 COMMENT ON COLUMN hiems_private.api_keys.stored_at IS 'When the key was stored.';
 COMMENT ON COLUMN hiems_private.api_keys.stored_by IS 'The login that stored it.';

@@ -126,11 +126,24 @@ fn versions(status: Option<&Status>) -> Result<Finding, Error> {
 
 const KEYS: &str = "
     SELECT nullif(count(*), 0)::text || ' stored: ' || string_agg(name, ', ' ORDER BY name)
-    FROM hiems_private.api_keys WHERE kind = 'inference'";
+               || coalesce('; not in this database, but in the one with the OID ' || min(database_oid)
+                               FILTER (WHERE is_foreign)
+                           || ': ' || string_agg(name, ', ' ORDER BY name) FILTER (WHERE is_foreign), ''),
+           coalesce(bool_or(is_foreign), false)
+    FROM (SELECT k.name, k.database_oid, k.database_oid <> d.oid::bigint AS is_foreign
+          FROM hiems_private.api_keys AS k, pg_database AS d
+          WHERE k.kind = 'inference' AND d.datname = current_database()) AS k";
 
 fn keys() -> Result<Finding, Error> {
-    Ok(match one::<String>(KEYS)? {
-        Some(names) => ok("api_keys", names),
+    Ok(match text_and_flag(KEYS)? {
+        Some((names, false)) => ok("api_keys", names),
+        Some((names, true)) => fail(
+            "api_keys",
+            names,
+            "This database is a copy, or was restored from a dump. A superuser who means it to spend by those \
+             keys: SELECT hiems.adopt_api_keys(), and ALTER DATABASE ... SET what was set for the other. Or \
+             hiems.set_api_key().",
+        ),
         None => fail("api_keys", "no key is stored", "Store one with hiems.set_api_key()."),
     })
 }

@@ -12,8 +12,8 @@ use crate::gateway::{
     self,
     protocol::{KeySource, SealRequest, SealedKey, StoredKey},
 };
-use crate::pg::lock;
 use crate::pg::spi::{self, Row};
+use crate::pg::{identity, lock};
 use crate::vault::key_source;
 
 /// What a key is for: OpenRouter's management keys can read activity, and cannot call models.
@@ -29,29 +29,29 @@ const NEXT_VERSION: &str = "
     FROM hiems_private.installation AS i LEFT JOIN hiems_private.api_keys AS k ON k.name = $1";
 const STORE: &str = "
     INSERT INTO hiems_private.api_keys
-        (name, kind, version, nonce, ciphertext, fingerprint, master_key)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+        (name, kind, version, nonce, ciphertext, fingerprint, master_key, database_oid)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT (name) DO UPDATE
     SET kind = excluded.kind, version = excluded.version, nonce = excluded.nonce,
         ciphertext = excluded.ciphertext, fingerprint = excluded.fingerprint,
-        master_key = excluded.master_key, stored_at = now(), stored_by = session_user,
+        master_key = excluded.master_key, database_oid = excluded.database_oid, stored_at = now(), stored_by = session_user,
         sealed_at = now()";
 const DROP: &str = "DELETE FROM hiems_private.api_keys WHERE name = $1 RETURNING true";
 const READ_INFERENCE: &str = "
-    SELECT i.id::text, k.name, k.version, k.nonce, k.ciphertext, k.master_key, k.kind
+    SELECT i.id::text, k.name, k.version, k.nonce, k.ciphertext, k.master_key, k.kind, k.database_oid
     FROM hiems_private.installation AS i, hiems_private.api_keys AS k
     WHERE k.name = $1 AND k.kind = 'inference'";
 const READ: &str = "
-    SELECT i.id::text, k.name, k.version, k.nonce, k.ciphertext, k.master_key, k.kind
+    SELECT i.id::text, k.name, k.version, k.nonce, k.ciphertext, k.master_key, k.kind, k.database_oid
     FROM hiems_private.installation AS i, hiems_private.api_keys AS k
     WHERE k.name = $1";
 const READ_ALL: &str = "
-    SELECT i.id::text, k.name, k.version, k.nonce, k.ciphertext, k.master_key, k.kind
+    SELECT i.id::text, k.name, k.version, k.nonce, k.ciphertext, k.master_key, k.kind, k.database_oid
     FROM hiems_private.installation AS i, hiems_private.api_keys AS k
     ORDER BY k.name";
 const RESEAL: &str = "
     UPDATE hiems_private.api_keys
-    SET nonce = $2, ciphertext = $3, master_key = $4, sealed_at = now()
+    SET nonce = $2, ciphertext = $3, master_key = $4, database_oid = $5, sealed_at = now()
     WHERE name = $1";
 const LIST: &str = "
     SELECT name, kind, fingerprint, version, stored_at, stored_by, master_key, sealed_at
@@ -107,6 +107,7 @@ pub fn store(
         ciphertext.into(),
         fingerprint.into(),
         master_key.into(),
+        own_database().into(),
     ];
     Ok(spi::execute(STORE, &arguments)?)
 }
@@ -129,14 +130,40 @@ pub fn reseal_all() -> Result<usize, Error> {
     if stored.is_empty() {
         return Ok(0);
     }
-    let sealed = gateway::reseal(stored.clone())?;
+    write_sealed(&stored, gateway::reseal(stored.clone())?)?;
+    Ok(stored.len())
+}
+
+/// Seals for this database the keys that were stored in another. Gives how many they were.
+pub fn adopt_all() -> Result<usize, Error> {
+    spi::execute(LOCK, &[])?;
+    let all = spi::query(READ_ALL, &[], stored_key)?.into_iter().flatten().map(|(key, _)| key);
+    let stored: Vec<StoredKey> =
+        all.filter(|key| key.database != identity::database_oid()).collect();
+    if stored.is_empty() {
+        return Ok(0);
+    }
+    write_sealed(&stored, gateway::adopt(stored.clone())?)?;
+    Ok(stored.len())
+}
+
+fn write_sealed(stored: &[StoredKey], sealed: Vec<SealedKey>) -> SpiResult<()> {
     for (key, sealed) in stored.iter().zip(sealed) {
         let SealedKey { nonce, ciphertext, master_key } = sealed;
-        let arguments =
-            [key.name.as_str().into(), nonce.into(), ciphertext.into(), master_key.into()];
+        let arguments = [
+            key.name.as_str().into(),
+            nonce.into(),
+            ciphertext.into(),
+            master_key.into(),
+            own_database().into(),
+        ];
         spi::execute(RESEAL, &arguments)?;
     }
-    Ok(stored.len())
+    Ok(())
+}
+
+fn own_database() -> i64 {
+    i64::from(identity::database_oid())
 }
 
 /// Every key.
@@ -167,11 +194,12 @@ fn stored_key(row: Row) -> SpiResult<Option<(StoredKey, String)>> {
     let (installation, name) = (row.get::<String>(1)?, row.get::<String>(2)?);
     let (version, nonce) = (row.get::<i32>(3)?, row.get::<Vec<u8>>(4)?);
     let (ciphertext, master_key) = (row.get::<Vec<u8>>(5)?, row.get::<String>(6)?);
-    let kind = row.get::<String>(7)?;
+    let (kind, database) = (row.get::<String>(7)?, row.get::<i64>(8)?);
     Ok((|| {
         let sealed = SealedKey { nonce: nonce?, ciphertext: ciphertext?, master_key: master_key? };
         let (installation, name, version) = (installation?, name?, version?);
-        Some((StoredKey { installation, name, version, sealed }, kind?))
+        let database = u32::try_from(database?).ok()?;
+        Some((StoredKey { installation, database, name, version, sealed }, kind?))
     })())
 }
 

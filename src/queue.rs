@@ -213,7 +213,7 @@ pub fn put_back(calls: &[&PutBack]) -> SpiResult<()> {
     spi::execute(KEEP_REQUESTS, &[ids.into(), bodies.into()])
 }
 
-/// Pauses calls that are not this server's own to send.
+/// Pauses calls that are not this server's, or not this database's, own to send.
 pub fn pause(calls: &[Uuid]) -> SpiResult<()> {
     if calls.is_empty() { Ok(()) } else { spi::execute(PAUSE, &[ids(calls).into()]) }
 }

@@ -62,6 +62,14 @@ fn rotate_master_key() -> i64 {
     or_raise(rotate())
 }
 
+/// Has the keys of this database used that were stored in another: that it is a copy of, or whose dump it was restored
+/// from. Gives how many they are. Raises 42501 where the role is no superuser, PT503 where the master key that sealed
+/// one is not in the file.
+#[pg_extern(schema = "hiems", volatile, parallel_unsafe)]
+fn adopt_api_keys() -> i64 {
+    or_raise(adopt())
+}
+
 /// What may be known of the stored keys; no rows without the level admin, as with row-level security.
 #[pg_extern(schema = "hiems", stable, parallel_restricted)]
 #[allow(clippy::type_complexity)] // the SQL signature
@@ -158,6 +166,14 @@ fn forget(name: Option<String>) -> Result<(), Error> {
 fn rotate() -> Result<i64, Error> {
     access::require_to_change(Level::Admin)?;
     Ok(i64::try_from(keys::reseal_all()?).unwrap_or(i64::MAX))
+}
+
+fn adopt() -> Result<i64, Error> {
+    access::require_to_change(Level::Admin)?;
+    if !identity::is_superuser() {
+        return Err(Error::MissingPrivilege("a superuser"));
+    }
+    Ok(i64::try_from(keys::adopt_all()?).unwrap_or(i64::MAX))
 }
 
 fn list() -> Result<Vec<keys::Listed>, Error> {

@@ -161,8 +161,16 @@ pub fn check(key: StoredKey) -> Result<KeyInfo, Error> {
 
 /// Has keys sealed anew; gives them in the same order.
 pub fn reseal(keys: Vec<StoredKey>) -> Result<Vec<SealedKey>, Error> {
-    let count = keys.len();
-    match ask(&Request::Reseal(keys), &[])? {
+    resealed(keys.len(), &Request::Reseal(keys))
+}
+
+/// Has keys sealed for this database that were sealed for another; gives them in the same order.
+pub fn adopt(keys: Vec<StoredKey>) -> Result<Vec<SealedKey>, Error> {
+    resealed(keys.len(), &Request::Adopt(keys))
+}
+
+fn resealed(count: usize, request: &Request) -> Result<Vec<SealedKey>, Error> {
+    match ask(request, &[])? {
         Reply::Resealed(sealed) if sealed.len() == count => Ok(sealed),
         Reply::NoNewMasterKey => Err(Error::NoNewMasterKey),
         _ => Err(another_question()),

@@ -120,6 +120,8 @@ pub enum Request {
     Check(StoredKey),
     /// Seal these keys with a new master key: all that the database has.
     Reseal(Vec<StoredKey>),
+    /// Seal these keys for this database, those of others too, which the caller may have done.
+    Adopt(Vec<StoredKey>),
 }
 
 /// A call.
@@ -193,6 +195,8 @@ pub enum KeySource {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct StoredKey {
     pub installation: String,
+    /// The OID of the database that it was sealed for: another one where this is a copy, or was restored from a dump.
+    pub database: u32,
     pub name: String,
     pub version: i32,
     pub sealed: SealedKey,

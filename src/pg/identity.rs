@@ -1,6 +1,8 @@
 //! Who runs this statement.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use pgrx::pg_sys;
 
@@ -59,6 +61,18 @@ pub fn server_user() -> u32 {
 pub fn database_oid() -> u32 {
     // SAFETY: reads state of this process.
     unsafe { pg_sys::MyDatabaseId.to_u32() }
+}
+
+/// Where this database's files are, from the data directory.
+pub fn database_folder() -> PathBuf {
+    // SAFETY: a C string that PostgreSQL sets when it connects this process to its database.
+    unsafe {
+        let path = pg_sys::DatabasePath;
+        if path.is_null() {
+            return PathBuf::new();
+        }
+        PathBuf::from(OsStr::from_bytes(CStr::from_ptr(path).to_bytes()))
+    }
 }
 
 fn role_name(oid: pg_sys::Oid) -> String {

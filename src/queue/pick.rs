@@ -81,8 +81,9 @@ const UNTIL_NEXT: &str = "
     FROM hiems_private.queue WHERE state = 'queued' AND run_at IS NOT NULL";
 
 /// The next calls, at most `total`, locked until the end of this transaction. `rooms`: of the models that
-/// have another room than `room`. The error: this one is not this server's own to send. A dump has no
-/// requests; and a backup, or the timeline that a standby was promoted from, may have been sent from since.
+/// have another room than `room`. The error: this one is not this database's own to send. A dump has no
+/// requests; and from a backup, from what this is a copy of, or from the timeline that a standby was promoted from, it may
+/// have been sent since.
 pub fn pick(rooms: &[Room], room: i64, total: i64) -> SpiResult<Vec<Result<Job, Uuid>>> {
     let arguments =
         [json(&rooms).into(), room.into(), total.into(), origin().into(), MOST_BYTES.into()];

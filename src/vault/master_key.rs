@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn each_key_opens_what_it_sealed() {
         let (old, new) = (MasterKey::generate(), MasterKey::generate());
-        let binding = Binding { installation: "0f", name: "default", version: 1 };
+        let binding = Binding { installation: "0f", database: 5, name: "default", version: 1 };
         let sealed = old.seal(&SecretString::from("sk-or-v1-abc"), &binding);
         let Ok(sealed) = sealed else { panic!("AES-256-GCM failed") };
         let id = old.id();

@@ -1,7 +1,7 @@
 //! AES-256-GCM over a key. Pure: no pgrx here.
 //!
-//! A fresh nonce per seal. The associated data binds a ciphertext to its name, version and
-//! installation, so that a row copied over another, or into another database, does not open.
+//! A fresh nonce per seal. The associated data binds a ciphertext to its name, version, database and
+//! installation, so that a row copied over another does not open, nor one that says another database than it was sealed for.
 
 use aes_gcm::aead::{Aead, AeadCore, KeyInit, OsRng, Payload};
 use aes_gcm::{Aes256Gcm, Key, Nonce};
@@ -16,6 +16,8 @@ pub struct MasterKey(SecretBox<[u8; 32]>);
 pub struct Binding<'a> {
     /// An id kept with the keys, and dumped with them: the cluster's changes with pg_upgrade.
     pub installation: &'a str,
+    /// The OID of the database that it is stored in.
+    pub database: u32,
     pub name: &'a str,
     pub version: i32,
 }
@@ -103,7 +105,8 @@ impl MasterKey {
 impl Binding<'_> {
     fn associated_data(&self) -> Vec<u8> {
         // The name comes last: no two bindings give the same bytes.
-        format!("hiems-key:1:{}:{}:{}", self.installation, self.version, self.name).into_bytes()
+        let Binding { installation, database, version, name } = self;
+        format!("hiems-key:2:{installation}:{database}:{version}:{name}").into_bytes()
     }
 }
 
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     fn binding(name: &str, version: i32) -> Binding<'_> {
-        Binding { installation: "0f", name, version }
+        Binding { installation: "0f", database: 5, name, version }
     }
 
     #[test]
@@ -130,6 +133,8 @@ mod tests {
         assert_eq!(open(&key, &sealed, binding("default", 1)), Ok("sk-or-v1-abc".to_owned()));
         assert_eq!(open(&key, &sealed, binding("default", 2)), Err(DoesNotOpen));
         assert_eq!(open(&key, &sealed, binding("other", 1)), Err(DoesNotOpen));
+        let elsewhere = Binding { database: 6, ..binding("default", 1) };
+        assert_eq!(open(&key, &sealed, elsewhere), Err(DoesNotOpen));
         assert_eq!(open(&MasterKey::generate(), &sealed, binding("default", 1)), Err(DoesNotOpen));
         let mut damaged = Sealed { nonce: sealed.nonce.clone(), ciphertext: sealed.ciphertext };
         damaged.ciphertext[0] ^= 1;

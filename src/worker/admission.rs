@@ -21,13 +21,15 @@ pub struct Keyring {
     /// By name, with the nonce of the row that it was opened from.
     open: HashMap<String, (Vec<u8>, HeaderValue)>,
     master_keys: MasterKeyFile,
+    /// The OID of this database.
+    database: u32,
 }
 
 impl Keyring {
     pub fn new(master_key_file: Option<String>) -> Keyring {
         let user = identity::server_user();
         let master_keys = MasterKeyFile::new(master_key_file.as_deref(), user);
-        Keyring { open: HashMap::new(), master_keys }
+        Keyring { open: HashMap::new(), master_keys, database: identity::database_oid() }
     }
 
     /// The `Authorization` header of the key stored under `name` as this transaction sees it.
@@ -59,9 +61,12 @@ impl Keyring {
         Ok(opened)
     }
 
-    /// Why one of these keys cannot be opened; None where all can.
+    /// Why one of these keys cannot be opened; None where all can. Whose they are is another question.
     pub fn problem(&self, keys: &[StoredKey]) -> Option<String> {
-        let failed = keys.iter().find_map(|key| self.header(key).err())?;
+        let failed = keys.iter().find_map(|key| {
+            let master_keys = self.master_keys.read().map_err(|why| cannot_open(key, why));
+            master_keys.and_then(|master_keys| open(&master_keys, key)).err()
+        })?;
         Some(failed.detail.unwrap_or(failed.message))
     }
 
@@ -75,15 +80,16 @@ impl Keyring {
             KeyEvent::Open { key, done } => {
                 let _ = done.send(self.header(&key));
             }
-            KeyEvent::Reseal { keys, done } => {
-                let _ = done.send(self.reseal(&keys));
+            KeyEvent::Reseal { keys, adopts, done } => {
+                let sealed = if adopts { self.adopt(&keys) } else { self.reseal(&keys) };
+                let _ = done.send(sealed);
             }
         }
     }
 
     fn header(&self, stored: &StoredKey) -> Result<HeaderValue, Failure> {
         let master_keys = self.master_keys.read().map_err(|why| cannot_open(stored, why))?;
-        let key = open(&master_keys, stored)?;
+        let key = self.open_own(&master_keys, stored)?;
         let bearer = Zeroizing::new(format!("Bearer {}", key.expose_secret()));
         let mut header = HeaderValue::from_str(&bearer).map_err(|_| {
             cannot_open(stored, "It has characters that no header takes.".to_owned())
@@ -99,7 +105,8 @@ impl Keyring {
             true => self.master_keys.read_or_create(),
             false => self.master_keys.read(),
         };
-        let binding = Binding { installation, name, version: *version };
+        let (database, version) = (self.database, *version);
+        let binding = Binding { installation, database, name, version };
         let key_sealed = seal(master_keys.map_err(cannot_seal)?.newest(), key, &binding)?;
         // Enough to tell keys apart: the start of the SHA-256 that OpenRouter itself lists keys by.
         let digest = Sha256::digest(key.expose_secret().as_bytes());
@@ -114,7 +121,7 @@ impl Keyring {
         let master_keys = self.master_keys.read().map_err(cannot_seal)?;
         let opened = stored
             .iter()
-            .map(|key| open(&master_keys, key))
+            .map(|key| self.open_own(&master_keys, key))
             .collect::<Result<Vec<_>, Failure>>()?;
         let master_keys = if self.master_keys.is_own() {
             self.master_keys.add_new(&Files::master_key_lock()).map_err(cannot_seal)?
@@ -125,14 +132,58 @@ impl Keyring {
             }
             master_keys
         };
-        let newest = master_keys.newest();
-        let sealed = stored.iter().zip(&opened).map(|(row, key)| seal(newest, key, &binding(row)));
+        self.seal_all(&master_keys, stored, &opened)
+    }
+
+    /// With the master key that there is: who restores a database brings one, and rotates when it likes.
+    fn adopt(&self, stored: &[StoredKey]) -> Result<Reply, Failure> {
+        let master_keys = self.master_keys.read().map_err(cannot_seal)?;
+        let opened = stored
+            .iter()
+            .map(|key| open(&master_keys, key))
+            .collect::<Result<Vec<_>, Failure>>()?;
+        self.seal_all(&master_keys, stored, &opened)
+    }
+
+    fn seal_all(
+        &self,
+        master_keys: &MasterKeys,
+        stored: &[StoredKey],
+        opened: &[SecretString],
+    ) -> Result<Reply, Failure> {
+        let sealed = stored.iter().zip(opened).map(|(row, key)| {
+            let binding = Binding { database: self.database, ..binding(row) };
+            seal(master_keys.newest(), key, &binding)
+        });
         Ok(Reply::Resealed(sealed.collect::<Result<_, Failure>>()?))
+    }
+
+    /// Of a copy of a database, or of one that was restored, nobody but a superuser says whose money it may spend.
+    fn open_own(
+        &self,
+        master_keys: &MasterKeys,
+        stored: &StoredKey,
+    ) -> Result<SecretString, Failure> {
+        let key = open(master_keys, stored)?;
+        if stored.database == self.database {
+            return Ok(key);
+        }
+        Err(Failure::new(FailureKind::KeyMissing, "the stored OpenRouter key is another database's")
+            .detail(format!(
+                "Key \"{}\" was stored in the database with the OID {}, and this one has {}: it is a copy, or \
+                 was restored from a dump.",
+                stored.name, stored.database, self.database
+            ))
+            .hint(
+                "A superuser who means it says SELECT hiems.adopt_api_keys(); or store the key again with \
+                 hiems.set_api_key().",
+            ))
     }
 }
 
 fn binding(stored: &StoredKey) -> Binding<'_> {
-    Binding { installation: &stored.installation, name: &stored.name, version: stored.version }
+    let StoredKey { installation, database, name, version, .. } = stored;
+    Binding { installation, database: *database, name, version: *version }
 }
 
 fn open(master_keys: &MasterKeys, stored: &StoredKey) -> Result<SecretString, Failure> {

@@ -115,8 +115,8 @@ pub enum KeyEvent {
     Seal { request: SealRequest, key: SecretString, done: oneshot::Sender<Result<Reply, Failure>> },
     /// Open a key; gives the `Authorization` header, marked sensitive.
     Open { key: StoredKey, done: oneshot::Sender<Result<HeaderValue, Failure>> },
-    /// Seal keys with a new master key.
-    Reseal { keys: Vec<StoredKey>, done: oneshot::Sender<Result<Reply, Failure>> },
+    /// Seal keys with a new master key; or, where it `adopts` them, those of other databases for this one.
+    Reseal { keys: Vec<StoredKey>, adopts: bool, done: oneshot::Sender<Result<Reply, Failure>> },
 }
 
 /// A call may be sent.

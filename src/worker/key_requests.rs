@@ -19,7 +19,12 @@ pub async fn answer(shared: &Shared, request: Request, body: Vec<u8>) -> Reply {
             Ok(key) => ask(shared, |done| KeyEvent::Seal { request, key, done }).await,
             Err(failure) => Err(failure),
         },
-        Request::Reseal(keys) => ask(shared, |done| KeyEvent::Reseal { keys, done }).await,
+        Request::Reseal(keys) => {
+            ask(shared, |done| KeyEvent::Reseal { keys, adopts: false, done }).await
+        }
+        Request::Adopt(keys) => {
+            ask(shared, |done| KeyEvent::Reseal { keys, adopts: true, done }).await
+        }
         Request::Check(key) => match ask(shared, |done| KeyEvent::Open { key, done }).await {
             Ok(authorization) => key_check::run(shared, authorization).await,
             Err(failure) => Err(failure),

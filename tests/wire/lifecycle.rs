@@ -1,5 +1,6 @@
 //! Every way to start, stop, copy and upgrade.
 
+mod copies;
 mod databases;
 mod memory;
 mod own_session;

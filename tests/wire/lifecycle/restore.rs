@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use hiems_tests::{Cluster, Config, Database, KEY, SOON, call, directives, wait_until};
+use hiems_tests::{Cluster, Config, Database, KEY, ResultExt, SOON, call, directives, wait_until};
 use postgres::Client;
 
 fn all(client: &mut Client, sql: &str) -> Vec<String> {
@@ -83,6 +83,10 @@ fn a_dump_brings_everything_back_elsewhere() {
         ))
         .expect("a setting");
     let mut app = away.connect("restored", "app");
+    let refusal = call(&mut app, "{}").refusal();
+    assert_eq!(refusal.sqlstate, "PT503");
+    assert!(refusal.hint.contains("hiems.adopt_api_keys()"), "{refusal:?}");
+    assert_eq!(all(&mut restored, "SELECT hiems.adopt_api_keys()::text"), ["1"]);
     call(&mut app, "{}").expect("an answer: key and level are back");
     // The callers of what was on its way are gone: they never were here.
     wait_until("what was on its way is booked", SOON, || {

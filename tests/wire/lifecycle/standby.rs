@@ -31,6 +31,7 @@ fn a_standby_refuses_calls_until_it_is_promoted() {
         "SELECT hiems.grant_access('postgres', 'caller')",
         "SELECT hiems.set_exchange_rate('USD', 10, current_date, 'x')",
         "SELECT hiems.rotate_master_key()",
+        "SELECT hiems.adopt_api_keys()",
         "SELECT * FROM hiems.verify_api_key()",
     ] {
         let refusal = client.query(sql, &[]).refusal();

@@ -74,6 +74,7 @@ fn no_claim_makes_a_role_or_a_level() {
         ("set_api_key", json!({"key": "sk-or-v1-eves"})),
         ("drop_api_key", json!({"name": "default"})),
         ("rotate_master_key", json!({})),
+        ("adopt_api_keys", json!({})),
         ("resume_prompts", json!({})),
     ] {
         let answer = site.rpc(&more, function, &arguments);

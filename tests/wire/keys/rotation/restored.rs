@@ -47,6 +47,12 @@ fn the_old_master_key_below_the_new_one_opens_what_was_dumped() {
     let (theirs, ours) = (master_keys(&old), master_keys(&new));
     let lines = format!("{}\n{}\n", ours[0], theirs[0]);
     write(&new, &own_file(&new), &lines, 0o600);
+    let refusal = refused(&to, &mut admin);
+    assert_eq!(refusal.message, "the stored OpenRouter key is another database's");
+    rotate(&mut admin).expect_err("no master key makes it this one's");
+    let adopted: i64 =
+        admin.query_one("SELECT hiems.adopt_api_keys()", &[]).expect("a superuser's word").get(0);
+    assert_eq!(adopted, 1);
     call(&mut admin).expect("it opens without a restart");
     assert_eq!(paid_by(&to), KEY);
     // A new key is sealed with the server's own first line, beside the restored ones.
