@@ -3,8 +3,8 @@
 -- only.
 CREATE TABLE hiems_private.queue (
     id                    uuid PRIMARY KEY,
-    -- 'paused': it came by a restore or from another timeline of the server, where it may have been sent
-    -- since. 'failed': it was given up, and nothing was ever billed.
+    -- 'paused': it came by a restore, from another timeline of the server, or with a copy of the database, and may
+    -- have been sent there since. 'failed': it was given up, and nothing was ever billed.
     state                 text NOT NULL CHECK (state IN ('queued', 'paused', 'failed')),
     -- NULL: as soon as there is room.
     run_at                timestamptz,
@@ -13,7 +13,7 @@ CREATE TABLE hiems_private.queue (
     attempts              integer NOT NULL,
     max_attempts          integer NOT NULL,
     enqueued_at           timestamptz NOT NULL,
-    -- The transaction that enqueued it, and the server and timeline that it is to be sent by.
+    -- The transaction that enqueued it, and the server, timeline and database that it is to be sent by.
     caller_xid            xid8 NOT NULL,
     origin                text NOT NULL,
     charges_beyond_tokens boolean NOT NULL,

@@ -50,7 +50,7 @@ COMMENT ON INDEX hiems_private.calls_pkey IS 'One row per call.';
 
 COMMENT ON TABLE hiems_private.queue IS 'Calls that are to be made later. Written by hiems.enqueue_prompt() and its kin, and by the gateway, which takes each out in the commit that journals it as about to be sent.';
 COMMENT ON COLUMN hiems_private.queue.id IS 'The call''s id, and its ledger row''s.';
-COMMENT ON COLUMN hiems_private.queue.state IS '''queued''; ''paused'': it came by a restore, or was enqueued on another timeline of the server, and may have been made there; ''failed'': given up, and nothing was billed.';
+COMMENT ON COLUMN hiems_private.queue.state IS '''queued''; ''paused'': it came by a restore, or was enqueued on another timeline of the server, or in the database that this one is a copy of, and may have been made there; ''failed'': given up, and nothing was billed.';
 COMMENT ON COLUMN hiems_private.queue.run_at IS 'Not to be made before; NULL: as soon as there is room.';
 COMMENT ON COLUMN hiems_private.queue.priority IS 'Higher ones first.';
 COMMENT ON COLUMN hiems_private.queue.model IS 'The model that is asked.';

@@ -240,6 +240,11 @@ export type Database = {
       }
     }
     Functions: {
+      /** Has this database use the keys that were stored in another one: it is a copy of that (CREATE DATABASE ... */
+      adopt_api_keys: {
+        Args: Record<PropertyKey, never>
+        Returns: number | null
+      }
       /** The answer of one of the caller's own calls: OpenRouter's body, as hiems.submit_prompt() gives it. */
       await_prompt: {
         Args: { id: string | null; timeout?: string | null }

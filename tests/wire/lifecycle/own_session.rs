@@ -42,7 +42,7 @@ fn hostile(setting: &Row, extreme: Extreme) -> Option<String> {
         "enum" => {
             let values: Vec<String> = setting.get("enumvals");
             let mut others = values.into_iter().filter(|value| Some(value.as_str()) != boot);
-            if matches!(extreme, Extreme::Least) { others.next() } else { others.last() }
+            if matches!(extreme, Extreme::Least) { others.next() } else { others.next_back() }
         }
         "integer" | "real" => Some(
             match extreme {
