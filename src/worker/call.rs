@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use reqwest::header::HeaderValue;
-use secrecy::SecretSlice;
 use tokio::sync::watch;
 
 use super::events::{Event, First, Go, Hold};
@@ -23,7 +22,6 @@ use crate::openrouter::answer::HttpAnswer;
 use crate::openrouter::client::{HttpError, OpenRouter};
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::rows::json;
-use crate::vault::blot;
 
 /// A reply and its body.
 pub type Answer = (Reply, Vec<u8>);
@@ -283,19 +281,15 @@ impl Sending {
         &self,
         mut entry: Entry,
         started: Instant,
-        mut http: Result<HttpAnswer, HttpError>,
+        http: Result<HttpAnswer, HttpError>,
     ) -> Result<Settlement, String> {
         if let Err(HttpError::NotSent(what)) = http {
             self.shared.set_last_contact(Err(what.clone()));
             return Err(what);
         }
         self.shared.set_last_contact(Ok(()));
-        if let Ok(answer) = &mut http {
-            let key = SecretSlice::from(self.authorization.as_bytes().to_vec());
-            blot::blot_out(&mut answer.body, &key);
-            if let Some(seconds) = answer.clock_skew {
-                self.shared.set_clock_skew(seconds);
-            }
+        if let Ok(HttpAnswer { clock_skew: Some(seconds), .. }) = &http {
+            self.shared.set_clock_skew(*seconds);
         }
         entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
         let mut settlement = Settlement::new(entry, http, self.charges_beyond_tokens);

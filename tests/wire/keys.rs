@@ -9,6 +9,7 @@ mod master;
 mod memory;
 mod rotation;
 mod rows;
+mod said;
 mod secrecy;
 
 use std::fs::{self, Permissions};
