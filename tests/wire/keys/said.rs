@@ -66,7 +66,8 @@ fn a_stream_does_not() {
              data: {{\"choices\":[],\"usage\":{{\"cost\":0.5}}}}\n\ndata: [DONE]\n\n"
         );
         canned.answer(200, headers, body.as_bytes());
-        let sql = "SELECT hiems.stream_prompt('a/b', '[{\"role\":\"user\",\"content\":\"x\"}]')::text";
+        let sql =
+            "SELECT hiems.stream_prompt('a/b', '[{\"role\":\"user\",\"content\":\"x\"}]')::text";
         let rows = database.admin().query(sql, &[]).expect("rows");
         assert_clean(rows[0].get(0));
         // An error after the first chunk, and one instead of a stream.
@@ -104,7 +105,11 @@ fn the_id_in_a_header_does_not() {
     let header = format!("x-generation-id: gen-{KEY}\r\n");
     canned.answer(200, &header, b"{\"choices\": []}");
     call(&mut database.admin(), "{}").expect("an answer");
-    canned.answer(200, &format!("content-type: text/event-stream\r\n{header}"), b"data: [DONE]\n\n");
+    canned.answer(
+        200,
+        &format!("content-type: text/event-stream\r\n{header}"),
+        b"data: [DONE]\n\n",
+    );
     let sql = "SELECT hiems.stream_prompt('a/b', '[{\"role\":\"user\",\"content\":\"x\"}]')::text";
     database.admin().query(sql, &[]).expect("no rows");
     assert_clean(&rows(&database));
