@@ -16,6 +16,8 @@ pub struct GatewaySettings {
     pub max_attempts: u32,
     pub connect_timeout: Duration,
     pub max_in_flight: usize,
+    /// In percent.
+    pub max_share: usize,
     pub queue_concurrency: usize,
     pub max_response_bytes: usize,
     pub idle_timeout: Duration,
@@ -54,6 +56,7 @@ impl GatewaySettings {
             max_attempts: u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1),
             connect_timeout: milliseconds(&CONNECT_TIMEOUT),
             max_in_flight: count(&MAX_IN_FLIGHT),
+            max_share: count(&MAX_SHARE),
             queue_concurrency: count(&QUEUE_CONCURRENCY),
             max_response_bytes: count(&MAX_RESPONSE_BYTES),
             idle_timeout: milliseconds(&WORKER_IDLE_TIMEOUT),
