@@ -16,7 +16,7 @@ mod caller;
 mod gateway;
 
 pub use caller::*;
-pub use gateway::GatewaySettings;
+pub use gateway::{GatewaySettings, interval};
 
 /// When listeners on channel `hiems_usage` are told of new ledger rows.
 #[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -380,19 +380,6 @@ pub fn define() {
         GucFlags::NO_SHOW_ALL,
     );
     session::reserve_prefix();
-}
-
-/// An interval of the gateway's own, such as from one sweep to the next. Tests shorten it, in debug builds
-/// alone, by hiems.test_pace: they would wait for nothing else. For the main thread, which settings belong to.
-#[cfg(debug_assertions)]
-pub fn interval(of: Duration) -> Duration {
-    of / u32::try_from(TEST_PACE.get()).unwrap_or(1).max(1)
-}
-
-/// An interval of the gateway's own.
-#[cfg(not(debug_assertions))]
-pub fn interval(of: Duration) -> Duration {
-    of
 }
 
 fn value(setting: &'static Text) -> Option<String> {
