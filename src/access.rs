@@ -24,7 +24,10 @@ impl Level {
         Level::ALL.into_iter().find(|level| level.name() == name).ok_or_else(|| {
             Error::InvalidArgument {
                 message: "unknown level".to_owned(),
-                detail: format!("\"{name}\" is not a level."),
+                detail: format!(
+                    "\"{}\" is not a level.",
+                    name.chars().take(100).collect::<String>()
+                ),
                 hint: "The levels are caller, reader, admin and service.".to_owned(),
             }
         })

@@ -40,6 +40,10 @@ pub enum Error {
     #[error("permission denied to call for another user")]
     OtherUser,
 
+    /// A queued call that would go before those of others (42501).
+    #[error("permission denied to enqueue a call with a priority above 0")]
+    Priority(i32),
+
     /// 25006, before anything is sent.
     #[error("cannot call OpenRouter in a read-only transaction")]
     ReadOnly,
@@ -163,6 +167,7 @@ impl Error {
             Error::MissingLevel { .. }
             | Error::MissingPrivilege(_)
             | Error::Restricted
+            | Error::Priority(_)
             | Error::OtherUser => "42501",
             Error::Atomic => "25001",
             Error::ReadOnly | Error::ReadOnlyChange => "25006",
@@ -218,6 +223,9 @@ impl Error {
                     .to_owned(),
             ),
             Error::Parallel => Some("Nothing can be booked there.".to_owned()),
+            Error::Priority(priority) => {
+                Some(format!("It is {priority}: only the levels service and admin go before others."))
+            }
             Error::OtherUser => Some(
                 "In this session the user is the token's subject, and \"user\" names another."
                     .to_owned(),
@@ -283,6 +291,7 @@ impl Error {
                 ));
             }
             Error::RequestTooLarge { .. } => "A superuser can raise hiems.max_request_bytes.",
+            Error::Priority(_) => "Leave it out, or take one of -100 to 0.",
             Error::OtherUser => "Leave \"user\" out: it comes from the token.",
             Error::ReadOnly => "Call it in a READ WRITE transaction; over HTTP, use POST.",
             Error::Atomic => "CALL it outside a transaction block, or take hiems.submit_prompt().",

@@ -1,6 +1,7 @@
 //! Idempotency keys: the only writer of `hiems_private.idempotency_keys`. Written by the gateway, in the
 //! transaction that journals the call.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use pgrx::spi::SpiResult;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::openrouter::failure::{Failure, FailureKind};
-use crate::pg::{lock, spi};
+use crate::pg::{lock, spi, xact};
 use crate::rows::ids;
 
 /// What a caller has said of its call, to be told from others.
@@ -112,6 +113,7 @@ pub fn claim(
     if retention.is_zero() {
         return Err(Error::Call { failure: no_retention(), call: None });
     }
+    count_claim()?;
     lock::lock_text(&lock_text(principal, &wanted.key));
     match find(principal, &wanted.key, retention)? {
         Some(taken) if taken.digest == wanted.digest => Ok(Claim::Taken(taken.call)),
@@ -121,6 +123,30 @@ pub fn claim(
             Ok(Claim::New)
         }
     }
+}
+
+thread_local! {
+    /// The last transaction that has claimed keys, and how many.
+    static CLAIMED: Cell<(u64, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Each claim holds a lock until the end of the transaction, and all transactions have but so many together.
+fn count_claim() -> Result<(), Error> {
+    let xid = xact::top_level_xid();
+    let (before, claimed) = CLAIMED.get();
+    let claimed = if before == xid { claimed + 1 } else { 1 };
+    let most = lock::most_texts();
+    if claimed > most {
+        let what = "too many idempotency keys are claimed in this transaction";
+        let failure = Failure::new(FailureKind::TooLarge, what)
+            .detail(format!(
+                "It may claim {most}, a quarter of max_locks_per_transaction * max_connections."
+            ))
+            .hint("Commit in between, or raise max_locks_per_transaction and restart PostgreSQL.");
+        return Err(Error::Call { failure, call: None });
+    }
+    CLAIMED.set((xid, claimed));
+    Ok(())
 }
 
 /// True once no other transaction is about to claim a key, until the end of this one.

@@ -16,7 +16,7 @@ mod caller;
 mod gateway;
 
 pub use caller::*;
-pub use gateway::GatewaySettings;
+pub use gateway::{GatewaySettings, interval};
 
 /// When listeners on channel `hiems_usage` are told of new ledger rows.
 #[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -61,6 +61,7 @@ static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300_000);
 static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(3);
 static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static MAX_IN_FLIGHT: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+static MAX_SHARE: GucSetting<i32> = GucSetting::<i32>::new(50);
 // A provider's limits are by model: what one model takes is no other's to wait for.
 static QUEUE_CONCURRENCY: GucSetting<i32> = GucSetting::<i32>::new(32);
 // A prompt with pictures or documents in it has some megabytes. Each call in flight holds its own.
@@ -165,6 +166,17 @@ pub fn define() {
         &MAX_IN_FLIGHT,
         1,
         100_000,
+        GucContext::Suset,
+        none,
+    );
+    number(
+        c"hiems.max_share",
+        c"How much of hiems.max_in_flight one principal may hold while others need room, in percent.",
+        c"The last tenth of it is for principals below their share, which is smaller where there are more of them. 100: \
+          whoever comes first may hold all. Read as hiems.base_url is.",
+        &MAX_SHARE,
+        1,
+        100,
         GucContext::Suset,
         none,
     );
@@ -368,19 +380,6 @@ pub fn define() {
         GucFlags::NO_SHOW_ALL,
     );
     session::reserve_prefix();
-}
-
-/// An interval of the gateway's own, such as from one sweep to the next. Tests shorten it, in debug builds
-/// alone, by hiems.test_pace: they would wait for nothing else. For the main thread, which settings belong to.
-#[cfg(debug_assertions)]
-pub fn interval(of: Duration) -> Duration {
-    of / u32::try_from(TEST_PACE.get()).unwrap_or(1).max(1)
-}
-
-/// An interval of the gateway's own.
-#[cfg(not(debug_assertions))]
-pub fn interval(of: Duration) -> Duration {
-    of
 }
 
 fn value(setting: &'static Text) -> Option<String> {

@@ -48,6 +48,7 @@ const LEVELS: [(&str, Option<Level>); 3] = [
 
 /// Opens hiems: each step may be done again.
 pub fn enable() -> Result<Vec<Step>, Error> {
+    broadcast::try_again();
     Ok(vec![give_levels()?, close()?, publish()?, policies::put()?, tell_postgrest()?])
 }
 

@@ -26,7 +26,7 @@ fn current_user_id() -> Option<String> {
 /// error inside a policy would stop Supabase Realtime for everybody.
 #[pg_extern(schema = "hiems", stable, parallel_restricted)]
 pub fn has_level(level: Option<String>) -> bool {
-    or_raise(Level::parse(&level.unwrap_or_default()).and_then(access::has_level))
+    or_raise(has(level))
 }
 
 /// Gives a level to a database role, and the privileges that it needs. Raises 42501 without the level
@@ -47,6 +47,11 @@ fn grant_user_access(user_id: Option<String>, level: Option<String>) {
 #[pg_extern(schema = "hiems", volatile, parallel_unsafe)]
 fn revoke_access(grantee: Option<String>, level: default!(Option<String>, "NULL")) -> bool {
     or_raise(revoke(grantee, level))
+}
+
+// The text goes before anything is raised, which would leave it behind.
+fn has(level: Option<String>) -> Result<bool, Error> {
+    access::has_level(Level::parse(&level.unwrap_or_default())?)
 }
 
 fn grant(kind: GranteeKind, grantee: Option<String>, level: Option<String>) -> Result<(), Error> {

@@ -47,7 +47,7 @@ fn submit_prompts(
     ),
 > {
     // The first row is waited for here: an error that is raised leaves nothing behind.
-    let (first, mut batch) = or_raise(begin(requests, max_concurrency, on_error.as_deref()));
+    let (first, mut batch) = or_raise(begin(requests, max_concurrency, on_error));
     let rest = std::iter::from_fn(move || or_raise(batch.next()));
     TableIterator::new(first.into_iter().chain(rest).map(Row::into_columns))
 }
@@ -62,7 +62,7 @@ enum OnError {
 fn begin(
     requests: Option<Jsonb>,
     max_concurrency: Option<i32>,
-    on_error: Option<&str>,
+    on_error: Option<String>,
 ) -> Result<(Option<Row>, Batch), Error> {
     prompt::check_transaction()?;
     access::require(Level::Caller)?;
@@ -71,7 +71,7 @@ fn begin(
         detail,
         hint: hint.to_owned(),
     };
-    let on_error = match on_error {
+    let on_error = match on_error.as_deref() {
         None | Some("keep") => OnError::Keep,
         Some("raise") => OnError::Raise,
         Some(other) => {

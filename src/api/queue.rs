@@ -1,5 +1,6 @@
 //! Calls that are made later: enqueue, cancel, and have paused ones made after all.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use pgrx::datum::TimestampWithTimeZone;
@@ -75,12 +76,15 @@ const EXTRA: [&str; 3] = ["run_at", "priority", "max_attempts"];
 const DEFAULT_ATTEMPTS: i32 = 10;
 const MOST_ATTEMPTS: i32 = 1_000;
 
+/// Above 0 for the levels service and admin alone: they go before everybody's.
+const PRIORITIES: RangeInclusive<i32> = -100..=100;
+
 /// How many are written by one statement.
 const CHUNK: usize = 5_000;
 
 fn enqueue_one(prompt: Prompt, wishes: Wishes) -> Result<pgrx::Uuid, Error> {
     check()?;
-    let id = match claim(prompt, wishes)? {
+    let id = match claim(prompt, wishes, &mut None)? {
         Claimed::Anew(job) => {
             let id = job.entry.id;
             queue::enqueue(vec![*job])?;
@@ -99,6 +103,7 @@ fn enqueue_many(requests: Option<Jsonb>) -> Result<Vec<pgrx::Uuid>, Error> {
     let requests = prompt::items(requests.as_deref(), &EXTRA)?;
     let mut ids = Vec::with_capacity(requests.len());
     let mut jobs = Vec::new();
+    let mut may_go_first = None;
     for (i, request) in requests.enumerate() {
         interrupts::check();
         let position = i32::try_from(i + 1).unwrap_or(i32::MAX);
@@ -111,7 +116,7 @@ fn enqueue_many(requests: Option<Jsonb>) -> Result<Vec<pgrx::Uuid>, Error> {
                     "max_attempts",
                 )?,
             };
-            claim(prompt, wishes)
+            claim(prompt, wishes, &mut may_go_first)
         });
         match claimed.map_err(|error| error.in_request(position))? {
             Claimed::Anew(job) => {
@@ -145,7 +150,12 @@ enum Claimed {
     Already(Uuid),
 }
 
-fn claim(prompt: Prompt, wishes: Wishes) -> Result<Claimed, Error> {
+/// `may_go_first`: whether the caller may have a priority above 0, once that is known.
+fn claim(
+    prompt: Prompt,
+    wishes: Wishes,
+    may_go_first: &mut Option<bool>,
+) -> Result<Claimed, Error> {
     let bad = |message: &str, detail: String, hint: &str| Error::InvalidArgument {
         message: message.to_owned(),
         detail,
@@ -163,6 +173,24 @@ fn claim(prompt: Prompt, wishes: Wishes) -> Result<Claimed, Error> {
         let hint = "Leave it out to have the call made as soon as there is room.";
         bad("run_at cannot be used", detail, hint)
     };
+    let priority = wishes.priority.unwrap_or(0);
+    if !PRIORITIES.contains(&priority) {
+        return Err(bad(
+            "priority cannot be used",
+            format!("It is {priority}."),
+            "It may be -100 to 100; without one it is 0.",
+        ));
+    }
+    if priority > 0 {
+        let may = match *may_go_first {
+            Some(may) => may,
+            None => access::has_level(Level::Service)? || access::has_level(Level::Admin)?,
+        };
+        *may_go_first = Some(may);
+        if !may {
+            return Err(Error::Priority(priority));
+        }
+    }
     let run_at = wishes.run_at.map(|run_at| match run_at.is_finite() {
         // A session may have a TimeZone whose offset no timestamptz is read with.
         true => run_at.to_iso_string_with_timezone("UTC").map_err(|e| bad_time(format!("{e}."))),
@@ -181,7 +209,7 @@ fn claim(prompt: Prompt, wishes: Wishes) -> Result<Claimed, Error> {
     Ok(Claimed::Anew(Box::new(NewJob {
         id: submit.entry.id,
         run_at,
-        priority: wishes.priority.unwrap_or(0),
+        priority,
         max_attempts,
         charges_beyond_tokens: submit.charges_beyond_tokens,
         entry: submit.entry,

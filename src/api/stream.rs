@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::booking;
 use crate::error::{self, Error, or_raise};
-use crate::gateway::{self, Answered, Next, Stream};
+use crate::gateway::{self, Answered, Next, Open, Stream};
 use crate::pg::arguments::Jsonb;
 use crate::pg::{client, xact};
 use crate::prompt::{self, Prompt};
@@ -45,13 +45,14 @@ struct Rows {
 /// Makes the call, and waits for its first row.
 fn start(prompt: Prompt) -> Result<Rows, Error> {
     prompt::check_transaction()?;
+    let open = Open::new()?;
     let (mut submit, body) = prompt.prepare()?;
     // Before the bill, and again behind it: the call takes its time.
     booking::refuse_trigger(None)?;
     // Last, so that a refused call takes no transaction id.
     submit.xid = Some(xact::top_level_xid());
     let (call, xid) = (submit.entry.id, xact::innermost_xid());
-    let stream = gateway::stream(submit, body.as_bytes())?;
+    let stream = gateway::stream(submit, body.as_bytes(), open)?;
     let mut rows = Rows { stream: Some(stream), first: None, call, xid };
     rows.first = rows.wait()?;
     Ok(rows)

@@ -14,4 +14,4 @@ pub use client::{
     Answered, Submitted, adopt, check, defer, reseal, seal, settle_now, status, submit, wait_for,
 };
 pub use many::{Ended, Sent};
-pub use stream::{Next, Stream, stream};
+pub use stream::{Next, Open, Stream, stream};

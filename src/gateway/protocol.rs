@@ -77,6 +77,11 @@ impl Files {
         PathBuf::from(FOLDER).join(format!("hiems.{oid}.starts"))
     }
 
+    /// Is there where a gateway had to end since what it broadcast by did not.
+    pub fn no_broadcast(oid: u32) -> PathBuf {
+        PathBuf::from(FOLDER).join(format!("hiems.{oid}.no_broadcast"))
+    }
+
     /// What marks this data directory: base backups do not have it.
     pub fn origin() -> PathBuf {
         PathBuf::from(FOLDER).join("hiems.origin")

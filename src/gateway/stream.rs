@@ -1,15 +1,52 @@
 //! A call whose answer comes as it is generated.
 
+use std::cell::Cell;
+
 use uuid::Uuid;
 
 use super::client::{self, Answered, Lost};
 use super::connection::Connection;
 use super::protocol::{Reply, Request, Submit};
 use crate::error::Error;
+use crate::openrouter::failure::{Failure, FailureKind};
 use crate::pg::error_detail::ErrorDetail;
-use crate::pg::xact;
+use crate::pg::{limits, xact};
 
 type Received = (Reply, Vec<u8>);
+
+/// How many streams a session may have open: each holds a connection and one of `hiems.max_in_flight`.
+const MOST_OPEN: usize = 100;
+
+thread_local! {
+    static OPEN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One of the streams that are open, counted for as long as it lives.
+pub struct Open(());
+
+impl Open {
+    /// The error: there are as many as a session may have (PT429).
+    pub fn new() -> Result<Open, Error> {
+        // Where the server's processes may have few files open, so may streams: the rest has to work, too.
+        let most = MOST_OPEN.min(limits::wait_sets() / 2).max(1);
+        let open = OPEN.get();
+        if open >= most {
+            let what = "too many streams are open in this session";
+            let failure = Failure::new(FailureKind::RateLimited, what)
+                .detail(format!("{open} are open, and no more may be"))
+                .hint("Read some to their ends, or CLOSE their cursors.");
+            return Err(Error::Call { failure, call: None });
+        }
+        OPEN.set(open + 1);
+        Ok(Open(()))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        OPEN.set(OPEN.get().saturating_sub(1));
+    }
+}
 
 /// A stream that has not ended. Dropped, it closes its connection, also by the unwinding of a cancel: the
 /// gateway knows that its caller has gone.
@@ -18,6 +55,7 @@ pub struct Stream {
     call: Uuid,
     /// The reply that told that the call was made.
     first: Option<Received>,
+    _open: Open,
 }
 
 /// What comes next of a stream.
@@ -29,7 +67,7 @@ pub enum Next {
 }
 
 /// Makes a call, and waits for the first that comes of it.
-pub fn stream(submit: Submit, body: &[u8]) -> Result<Stream, Error> {
+pub fn stream(submit: Submit, body: &[u8], open: Open) -> Result<Stream, Error> {
     let call = submit.entry.id;
     let _detail = detail(call);
     let (connection, first) = client::exchange(&Request::Stream(Box::new(submit)), body, None)
@@ -37,7 +75,7 @@ pub fn stream(submit: Submit, body: &[u8]) -> Result<Stream, Error> {
             Lost::Before(error) => error,
             Lost::After | Lost::TimedOut => Error::GatewayLost { call },
         })?;
-    Ok(Stream { connection, call, first: Some(first) })
+    Ok(Stream { connection, call, first: Some(first), _open: open })
 }
 
 impl Stream {

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::answer::HttpAnswer;
 use super::fields;
+use crate::vault::blot::Blot;
 
 /// A connection pool to one base URL.
 #[derive(Clone)]
@@ -138,7 +139,8 @@ impl OpenRouter {
     }
 
     /// Sends one chat completion, once, and waits at most `timeout`. `on_headers` is given the
-    /// generation's id as soon as the headers are there: the body may follow much later, or never.
+    /// generation's id as soon as the headers are there: the body may follow much later, or never. The key is
+    /// blotted out of whatever comes back, as in all answers that come whole.
     pub async fn chat(
         &self,
         authorization: HeaderValue,
@@ -147,14 +149,16 @@ impl OpenRouter {
         on_headers: impl FnOnce(Option<String>),
     ) -> Result<HttpAnswer, HttpError> {
         let exchange = async {
+            let blot = Blot::of(authorization.as_bytes());
             let response = self.send(authorization, body).await?;
-            on_headers(generation_id(&response));
-            self.whole(response).await
+            on_headers(generation_id(&response, &blot));
+            self.whole(response, &blot).await
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))
     }
 
-    /// As [`OpenRouter::chat`], for a request that asks for a stream: an error before it comes whole.
+    /// As [`OpenRouter::chat`], for a request that asks for a stream: an error before it comes whole. What is streamed
+    /// comes with the key, if it is in there: it may be in two pieces.
     pub async fn stream(
         &self,
         authorization: HeaderValue,
@@ -163,10 +167,11 @@ impl OpenRouter {
         on_headers: impl FnOnce(Option<String>),
     ) -> Result<Streamed, HttpError> {
         let exchange = async {
+            let blot = Blot::of(authorization.as_bytes());
             let response = self.send(authorization, body).await?;
-            on_headers(generation_id(&response));
+            on_headers(generation_id(&response, &blot));
             if !response.status().is_success() {
-                return self.whole(response).await.map(Streamed::Whole);
+                return self.whole(response, &blot).await.map(Streamed::Whole);
             }
             Ok(Streamed::Stream(Body { response, left: self.max_response_bytes }))
         };
@@ -201,12 +206,13 @@ impl OpenRouter {
     }
 
     async fn get(&self, url: Url, authorization: HeaderValue) -> Result<HttpAnswer, HttpError> {
+        let blot = Blot::of(authorization.as_bytes());
         let request = self.client.get(url).header(AUTHORIZATION, authorization);
         let response = request.send().await.map_err(|error| failed(&error))?;
-        self.whole(response).await
+        self.whole(response, &blot).await
     }
 
-    async fn whole(&self, mut response: Response) -> Result<HttpAnswer, HttpError> {
+    async fn whole(&self, mut response: Response, blot: &Blot) -> Result<HttpAnswer, HttpError> {
         let status = response.status().as_u16();
         let retry_after =
             header(&response, RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
@@ -218,6 +224,7 @@ impl OpenRouter {
             }
             body.extend_from_slice(&chunk);
         }
+        blot.out(&mut body);
         Ok(HttpAnswer { status, retry_after, clock_skew, body })
     }
 }
@@ -265,8 +272,8 @@ impl Body {
     }
 }
 
-fn generation_id(response: &Response) -> Option<String> {
-    header(response, "x-generation-id").and_then(fields::generation_id)
+fn generation_id(response: &Response, blot: &Blot) -> Option<String> {
+    header(response, "x-generation-id").and_then(fields::generation_id).map(|id| blot.text(id))
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {

@@ -36,3 +36,9 @@ pub fn give_memory_back() {
         libc::mallopt(libc::M_TRIM_THRESHOLD, SPARE);
     }
 }
+
+/// How many wait sets this process may have, each of which takes a file: PostgreSQL leaves the rest to tables.
+pub fn wait_sets() -> usize {
+    // SAFETY: reads a value of this process.
+    usize::try_from(unsafe { pgrx::pg_sys::max_safe_fds }).unwrap_or_default() / 3
+}

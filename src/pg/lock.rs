@@ -49,6 +49,14 @@ pub fn lock_text(text: &str) {
     }
 }
 
+/// How many texts one transaction may lock, so that the others have some: a quarter of what PostgreSQL has room for at
+/// the least, `max_locks_per_transaction * max_connections`.
+pub fn most_texts() -> usize {
+    // SAFETY: read settings that stand since the server's start.
+    let all = unsafe { i64::from(pg_sys::max_locks_per_xact) * i64::from(pg_sys::MaxConnections) };
+    usize::try_from(all / 4).unwrap_or_default()
+}
+
 /// As [`lock_text`], without waiting: false where another transaction holds it.
 pub fn try_lock_text(text: &str) -> bool {
     // SAFETY: plain data; asks without waiting.
@@ -58,9 +66,10 @@ pub fn try_lock_text(text: &str) -> bool {
     }
 }
 
-/// Two texts of the same hash share a lock: one waits for the other, and that is all.
+/// Two texts of the same hash share a lock: one waits for the other, and that is all. Everybody sees the hash in pg_locks:
+/// a secret of this server's is in it, or texts could be guessed.
 fn tag_of(text: &str) -> pg_sys::LOCKTAG {
-    let hash = Sha256::digest(text.as_bytes());
+    let hash = Sha256::new().chain_update(secret()).chain_update(text).finalize();
     let word = |at: usize| u32::from_be_bytes([hash[at], hash[at + 1], hash[at + 2], hash[at + 3]]);
     // SAFETY: reads state of this process.
     let database = unsafe { pg_sys::MyDatabaseId.to_u32() };
@@ -73,6 +82,13 @@ fn tag_of(text: &str) -> pg_sys::LOCKTAG {
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     }
+}
+
+/// Random bytes that initdb made, the same in all processes and on standbys, which no SQL function shows; PostgreSQL has
+/// them for logins of roles that do not exist.
+fn secret() -> [u8; 32] {
+    // SAFETY: 32 octets in shared memory (MOCK_AUTH_NONCE_LEN), which nobody changes.
+    unsafe { *pg_sys::GetMockAuthenticationNonce().cast::<[u8; 32]>() }
 }
 
 /// True if somebody waits to drop, rename or copy this database: it holds the lock that conflicts.

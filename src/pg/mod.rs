@@ -21,6 +21,7 @@ pub mod session;
 pub mod signals;
 pub mod spi;
 pub mod time;
+mod time_limit;
 pub mod time_zone;
 pub mod triggers;
 pub mod wait;

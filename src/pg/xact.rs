@@ -1,13 +1,13 @@
 //! Transactions: the caller's, and the gateway's own.
 
 use std::collections::HashMap;
-use std::ffi::c_int;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::time_limit::TimeLimit;
 use super::{interrupts, session};
 
 /// The caller's top-level transaction id, 64 bits; assigned if it has none yet. An error where
@@ -169,26 +169,16 @@ pub fn transaction<R, E: Into<Aborted>>(body: impl FnOnce() -> Result<R, E>) -> 
     result
 }
 
-// pgrx keeps PostgreSQL's timeouts to itself. That of statements is registered in every process with a database:
-// it cancels what runs.
-unsafe extern "C-unwind" {
-    fn enable_timeout_after(id: c_int, milliseconds: c_int);
-    fn disable_timeout(id: c_int, keep_indicator: bool);
-}
-const STATEMENT_TIMEOUT: c_int = 3;
-
-/// As [`transaction`], cancelled when it has taken so long.
+/// As [`transaction`], cancelled when it has taken so long, whatever catches the cancel. `at_the_end` is run by a process
+/// that has to end for that: see [`TimeLimit`].
 pub fn transaction_within<R>(
     limit: Duration,
+    at_the_end: fn(),
     body: impl FnOnce() -> Result<R, Aborted>,
 ) -> Result<R, Aborted> {
-    let milliseconds = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
-    // SAFETY: sets this process's own timer, and takes it back; a cancel that comes too late is forgotten
-    // by the gateway's loop.
-    unsafe { enable_timeout_after(STATEMENT_TIMEOUT, milliseconds) }
+    let limit = TimeLimit::begin(limit, at_the_end);
     let result = transaction(body);
-    // SAFETY: as above.
-    unsafe { disable_timeout(STATEMENT_TIMEOUT, false) }
+    drop(limit);
     interrupts::forget_cancels();
     result
 }

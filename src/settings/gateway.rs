@@ -16,6 +16,8 @@ pub struct GatewaySettings {
     pub max_attempts: u32,
     pub connect_timeout: Duration,
     pub max_in_flight: usize,
+    /// In percent.
+    pub max_share: usize,
     pub queue_concurrency: usize,
     pub max_response_bytes: usize,
     pub idle_timeout: Duration,
@@ -54,6 +56,7 @@ impl GatewaySettings {
             max_attempts: u32::try_from(MAX_ATTEMPTS.get()).unwrap_or(1),
             connect_timeout: milliseconds(&CONNECT_TIMEOUT),
             max_in_flight: count(&MAX_IN_FLIGHT),
+            max_share: count(&MAX_SHARE),
             queue_concurrency: count(&QUEUE_CONCURRENCY),
             max_response_bytes: count(&MAX_RESPONSE_BYTES),
             idle_timeout: milliseconds(&WORKER_IDLE_TIMEOUT),
@@ -82,4 +85,17 @@ fn switch_off() -> SwitchOff {
 #[cfg(not(debug_assertions))]
 fn switch_off() -> SwitchOff {
     SwitchOff::None
+}
+
+/// An interval of the gateway's own, such as from one sweep to the next. Tests shorten it, in debug builds
+/// alone, by hiems.test_pace: they would wait for nothing else. For the main thread, which settings belong to.
+#[cfg(debug_assertions)]
+pub fn interval(of: Duration) -> Duration {
+    of / u32::try_from(TEST_PACE.get()).unwrap_or(1).max(1)
+}
+
+/// An interval of the gateway's own.
+#[cfg(not(debug_assertions))]
+pub fn interval(of: Duration) -> Duration {
+    of
 }

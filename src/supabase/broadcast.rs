@@ -2,7 +2,8 @@
 //! waits for it: where Realtime's table is locked, slow or broken, events wait for a while, and are dropped then.
 //!
 //! It is sent as `service_role`, not with hiems's own rights: the function, and triggers on the table, are other
-//! people's.
+//! people's. Where they cannot be cancelled the gateway ends, and the next ones send nothing until an admin has enabled it
+//! again.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use pgrx::log;
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
 
+use crate::gateway::protocol::Files;
 use crate::pg::xact::{self, Aborted};
 use crate::pg::{identity, lock, session, spi};
 use crate::rows::ids;
@@ -53,8 +55,9 @@ const IS_ON: &str = "
 /// Has these ledger rows broadcast, where that is enabled, once they are committed. Those of a transaction that
 /// is not are not found then.
 pub fn add(rows: &[Uuid]) -> SpiResult<()> {
-    let is_on =
-        identity::schema_exists(c"realtime") && !spi::read(IS_ON, &[], |_| Ok(()))?.is_empty();
+    let is_on = identity::schema_exists(c"realtime")
+        && !spi::read(IS_ON, &[], |_| Ok(()))?.is_empty()
+        && !is_given_up();
     OUTBOX.with_borrow_mut(|outbox| {
         outbox.is_on = is_on;
         if !is_on {
@@ -70,6 +73,27 @@ pub fn add(rows: &[Uuid]) -> SpiResult<()> {
         outbox.rows.drain(..beyond);
     });
     Ok(())
+}
+
+/// True if a gateway had to end since what it broadcast by did not, and nobody has enabled it again.
+pub fn is_given_up() -> bool {
+    Files::no_broadcast(identity::database_oid()).exists()
+}
+
+/// Has the gateway try again.
+pub fn try_again() {
+    // It is there only where it was given up.
+    let _ = std::fs::remove_file(Files::no_broadcast(identity::database_oid()));
+}
+
+/// Of a gateway that ends.
+fn give_up() {
+    // Without the file the next gateway tries, and ends again.
+    let _ = std::fs::write(Files::no_broadcast(identity::database_oid()), []);
+    log!(
+        "the hiems gateway ends, since realtime.send() or a trigger on realtime.messages cannot be cancelled; the next \
+         one broadcasts nothing until an admin calls hiems.enable_supabase()"
+    );
 }
 
 /// True if it was enabled when it was last looked.
@@ -156,7 +180,7 @@ impl Outbox {
 /// Looks whether a message can be written.
 fn probe() -> Result<(), Aborted> {
     const WRITTEN: &str = "it is well";
-    let probed = xact::transaction_within(PATIENCE, || -> Result<(), _> {
+    let probed = xact::transaction_within(PATIENCE, give_up, || -> Result<(), _> {
         try_lock()?;
         spi::execute_as(c"service_role", PROBE, &[])?;
         Err(Aborted { lock_not_available: false, message: WRITTEN.to_owned() })
@@ -178,7 +202,7 @@ fn try_lock() -> Result<(), Aborted> {
 }
 
 fn send_rows(rows: &[Uuid]) -> Result<(), Aborted> {
-    xact::transaction_within(PATIENCE, || {
+    xact::transaction_within(PATIENCE, give_up, || {
         try_lock()?;
         // What a crash undoes of it is lost to those who listened: so are they.
         xact::commit_without_waiting();

@@ -2,7 +2,7 @@
 
 use pgrx::spi::SpiResult;
 
-use super::policies;
+use super::{broadcast, policies};
 use crate::error::Error;
 use crate::health::{self, Finding};
 use crate::pg::spi;
@@ -42,6 +42,12 @@ pub fn check() -> Result<Vec<Finding>, Error> {
         };
         problems
             .push(("privileges".to_owned(), health::fail("", format!("{first}{more}"), ENABLE)));
+    }
+    if broadcast::is_given_up() {
+        const DETAIL: &str = "nothing is sent: a gateway had to end since realtime.send(), or a trigger on \
+                              realtime.messages, could not be cancelled";
+        const HINT: &str = "Mend that, then SELECT * FROM hiems.enable_supabase()";
+        problems.push(("broadcast".to_owned(), health::fail("", DETAIL.to_owned(), HINT)));
     }
     if let Some(problem) = policies::problem()? {
         problems.push(("broadcast".to_owned(), health::warn("", problem, ENABLE)));

@@ -6,6 +6,7 @@ mod ending;
 mod first;
 mod keys;
 mod part;
+mod room;
 mod spill;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use ending::{Caller, Ending};
 use first::Firsts;
 use keys::{TakenHere, take_keys};
+pub use room::Room;
 
 use super::admission::Keyring;
 use super::call;
@@ -85,8 +87,8 @@ pub struct Conditions<'a> {
     pub keyring: &'a mut Keyring,
     pub system_identifier: i64,
     pub rules: &'a Rules,
-    /// How many more calls may be sent.
-    pub room: usize,
+    /// Which more calls may be sent.
+    pub room: Room,
     /// How long answers that their callers do not have are kept, and whether prompts and answers are
     /// logged.
     pub answer_retention: Duration,
@@ -279,7 +281,7 @@ impl Batch {
     }
 
     /// Whether each call may be sent, and the intents of those that may.
-    fn admit(&self, conditions: Conditions) -> SpiResult<(Vec<Admission>, Vec<Intent>)> {
+    fn admit(&self, mut conditions: Conditions) -> SpiResult<(Vec<Admission>, Vec<Intent>)> {
         let created_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
         let mut keys: HashMap<&str, Result<HeaderValue, Failure>> = HashMap::new();
         let mut go = Vec::new();
@@ -300,8 +302,11 @@ impl Batch {
             go.push(match key {
                 _ if let Some(held) = held => Err(held),
                 Err(failure) => Err(Hold::Refused(failure.clone())),
-                Ok(_) if intents.len() >= conditions.room => Err(Hold::Full),
                 Ok(authorization) => {
+                    if let Err(full) = conditions.room.take(&entry.principal) {
+                        go.push(Err(full));
+                        continue;
+                    }
                     taken.add(submit);
                     let first = firsts.of(submit)?;
                     intents.push(Intent {
@@ -364,6 +369,11 @@ impl Batch {
     /// How many calls wait to be sent.
     pub fn waiting(&self) -> usize {
         self.intents.len()
+    }
+
+    /// Whose calls those are.
+    pub fn asking(&self) -> impl Iterator<Item = &str> {
+        self.intents.iter().map(|(submit, _)| &*submit.entry.principal)
     }
 
     /// Refuses the calls that wait to be sent: the journal cannot take them. Those that wait to be sent

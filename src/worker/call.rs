@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use reqwest::header::HeaderValue;
-use secrecy::SecretSlice;
 use tokio::sync::watch;
 
 use super::events::{Event, First, Go, Hold};
@@ -23,7 +22,6 @@ use crate::openrouter::answer::HttpAnswer;
 use crate::openrouter::client::{HttpError, OpenRouter};
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::rows::json;
-use crate::vault::blot;
 
 /// A reply and its body.
 pub type Answer = (Reply, Vec<u8>);
@@ -114,24 +112,25 @@ async fn admission(
     mut gone: watch::Receiver<bool>,
 ) -> Result<(Go, Flight), Answer> {
     let mut looked_at = None;
-    let mut queue = Queue::new(shared);
+    let mut queue = Queue::default();
+    let principal = &submit.entry.principal;
     loop {
-        let flight = Flight::new(shared);
+        let flight = Flight::new(shared, principal);
         let asked = Arc::clone(&submit);
         let is_patient = submit.batch.is_some();
         let taken = match shared.outbox.ask(|done| Event::Intent { submit: asked, done }).await {
             Some(Ok(go)) => return Ok((go, flight)),
             Some(Err(Hold::Refused(failure))) => return Err(refused(failure)),
-            Some(Err(Hold::Full)) if is_patient => {
+            Some(Err(Hold::Full { .. })) if is_patient => {
                 drop(flight);
                 tokio::select! {
-                    () = queue.wait() => continue,
+                    () = queue.wait(shared, principal) => continue,
                     _ = gone.wait_for(|gone| *gone) => return Err(refused(leaving())),
                     // Another gateway may make it.
                     () = shared.leaving() => return Err((Reply::Leaving, Vec::new())),
                 }
             }
-            Some(Err(Hold::Full)) => return Err(refused(too_many())),
+            Some(Err(Hold::Full { by_share })) => return Err(refused(too_many(by_share))),
             Some(Err(Hold::Taken(call))) => call,
             Some(Err(Hold::Claimed)) => tokio::select! {
                 () = tokio::time::sleep(CLAIM_POLL) => continue,
@@ -142,7 +141,7 @@ async fn admission(
         };
         // What it waits for now is not room.
         drop(flight);
-        queue = Queue::new(shared);
+        queue = Queue::default();
         if looked_at == Some(taken) && !shared.is_open(taken) {
             return Err((Reply::Replay { call: taken }, Vec::new()));
         }
@@ -283,19 +282,15 @@ impl Sending {
         &self,
         mut entry: Entry,
         started: Instant,
-        mut http: Result<HttpAnswer, HttpError>,
+        http: Result<HttpAnswer, HttpError>,
     ) -> Result<Settlement, String> {
         if let Err(HttpError::NotSent(what)) = http {
             self.shared.set_last_contact(Err(what.clone()));
             return Err(what);
         }
         self.shared.set_last_contact(Ok(()));
-        if let Ok(answer) = &mut http {
-            let key = SecretSlice::from(self.authorization.as_bytes().to_vec());
-            blot::blot_out(&mut answer.body, &key);
-            if let Some(seconds) = answer.clock_skew {
-                self.shared.set_clock_skew(seconds);
-            }
+        if let Ok(HttpAnswer { clock_skew: Some(seconds), .. }) = &http {
+            self.shared.set_clock_skew(*seconds);
         }
         entry.latency_ms = i64::try_from(started.elapsed().as_millis()).ok();
         let mut settlement = Settlement::new(entry, http, self.charges_beyond_tokens);
@@ -375,10 +370,16 @@ fn not_recorded() -> Failure {
         .detail("the gateway had to leave before it could record it")
 }
 
-fn too_many() -> Failure {
-    Failure::new(FailureKind::RateLimited, "too many calls are in flight")
-        .detail("hiems.max_in_flight is reached; try again in 1 s")
-        .hint("A superuser can raise hiems.max_in_flight.")
+fn too_many(by_share: bool) -> Failure {
+    let failure = Failure::new(FailureKind::RateLimited, "too many calls are in flight");
+    match by_share {
+        true => failure
+            .detail("what is left of hiems.max_in_flight is for other callers; try again in 1 s")
+            .hint("A superuser can raise hiems.max_in_flight or hiems.max_share."),
+        false => failure
+            .detail("hiems.max_in_flight is reached; try again in 1 s")
+            .hint("A superuser can raise hiems.max_in_flight."),
+    }
 }
 
 fn leaving() -> Failure {

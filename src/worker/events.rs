@@ -31,8 +31,10 @@ pub type Admission = Result<Go, Hold>;
 #[derive(Clone)]
 pub enum Hold {
     Refused(Failure),
-    /// `hiems.max_in_flight` is reached.
-    Full,
+    /// `hiems.max_in_flight` is reached; `by_share`: what is left is for other principals.
+    Full {
+        by_share: bool,
+    },
     /// This other call has its idempotency key.
     Taken(Uuid),
     /// A transaction that is not over yet claims its idempotency key.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
-use secrecy::SecretSlice;
 
 use super::server::Shared;
 use crate::gateway::protocol::Reply;
@@ -11,7 +10,6 @@ use crate::openrouter::answer::HttpAnswer;
 use crate::openrouter::client::HttpError;
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::openrouter::key_info;
-use crate::vault::blot;
 
 /// How long to wait before each further attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
@@ -34,9 +32,7 @@ pub async fn run(shared: &Shared, authorization: HeaderValue) -> Result<Reply, F
         openrouter.key(authorization.clone()).await
     };
     let answer = tokio::time::timeout(openrouter.request_timeout(), attempts).await;
-    let mut answer = answer.unwrap_or(Err(HttpError::Timeout)).map_err(unanswered)?;
-    // A label may be anything.
-    blot::blot_out(&mut answer.body, &SecretSlice::from(authorization.as_bytes().to_vec()));
+    let answer = answer.unwrap_or(Err(HttpError::Timeout)).map_err(unanswered)?;
     key_info::read(&answer).map(|info| Reply::Checked(Box::new(info)))
 }
 

@@ -1,5 +1,6 @@
 //! The socket: backends connect, hand over what they want, and wait for the reply.
 
+mod flights;
 mod many;
 mod shared;
 mod slot;
@@ -20,8 +21,9 @@ use super::events::Event;
 use super::key_requests;
 use crate::gateway::protocol::{self, HELLO, PREFIX, Reply, Request};
 
+pub use flights::{Flight, Queue};
 use shared::{Counted, Enqueuing};
-pub use shared::{Flight, OpenCall, Queue, Shared};
+pub use shared::{OpenCall, Shared};
 pub use slot::Slot;
 pub use stream::Rows;
 

@@ -8,6 +8,7 @@ mod idempotency;
 mod interrupts;
 mod load;
 mod progress;
+mod shares;
 
 use std::collections::BTreeMap;
 

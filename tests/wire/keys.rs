@@ -10,6 +10,7 @@ mod memory;
 mod printed;
 mod rotation;
 mod rows;
+mod said;
 mod secrecy;
 
 use std::fs::{self, Permissions};

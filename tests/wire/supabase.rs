@@ -13,3 +13,4 @@ mod path;
 pub mod project;
 mod random;
 mod realtime;
+mod stubborn;

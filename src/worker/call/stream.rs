@@ -3,15 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use secrecy::SecretSlice;
-
 use super::Sending;
 use crate::ledger::Entry;
 use crate::openrouter::answer::HttpAnswer;
 use crate::openrouter::client::{Body, Streamed};
 use crate::openrouter::sse::Events;
 use crate::openrouter::stream::Transcript;
-use crate::vault::blot;
+use crate::vault::blot::Blot;
 use crate::worker::server::Rows;
 use crate::worker::settlement::Settlement;
 use crate::worker::settlement::stream::End;
@@ -23,7 +21,7 @@ const AFTER_ERROR: Duration = Duration::from_secs(5);
 struct Listener<'a> {
     call: &'a Sending,
     rows: &'a Rows,
-    key: SecretSlice<u8>,
+    blot: Blot,
     started: Instant,
     entry: Entry,
     transcript: Transcript,
@@ -46,7 +44,6 @@ impl Sending {
                 self.note_generation(&mut entry, id);
             })
             .await;
-        let key = SecretSlice::from(self.authorization.as_bytes().to_vec());
         let body = match streamed {
             Ok(Streamed::Stream(body)) => body,
             Ok(Streamed::Whole(answer)) => return self.settled(entry, started, Ok(answer)),
@@ -59,7 +56,7 @@ impl Sending {
         let listener = Listener {
             call: self,
             rows,
-            key,
+            blot: Blot::of(self.authorization.as_bytes()),
             started,
             entry,
             transcript: Transcript::default(),
@@ -116,7 +113,7 @@ impl Listener<'_> {
         mut event: Vec<u8>,
         take: impl FnOnce(&mut Transcript, &[u8]) -> Option<String>,
     ) {
-        blot::blot_out(&mut event, &self.key);
+        self.blot.out(&mut event);
         let row = take(&mut self.transcript, &event);
         if self.entry.generation_id.is_none() {
             let id = self.transcript.answer.generation_id.clone();
@@ -131,6 +128,7 @@ impl Listener<'_> {
     }
 
     fn settle(mut self, status: u16, end: End) -> Result<Settlement, String> {
+        self.blot.out(&mut self.body);
         let is_object = self.body.trim_ascii_start().starts_with(b"{");
         if !self.transcript.has_events && is_object && matches!(end, End::Whole) {
             // No stream at all: an error at status 200, or the whole answer at once.
@@ -143,7 +141,6 @@ impl Listener<'_> {
             return Ok(settlement);
         }
         self.entry.latency_ms = i64::try_from(self.started.elapsed().as_millis()).ok();
-        blot::blot_out(&mut self.body, &self.key);
         let mut settlement = Settlement::of_stream(self.entry, self.transcript, end);
         settlement.content.request = self.call.body.clone();
         settlement.content.answer = self.body;

@@ -1,14 +1,16 @@
 //! Many calls to a commit; and what happens to them where the commit cannot be had.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use pgrx::warning;
 
 use super::Gateway;
 use crate::pg::xact::{self, Aborted};
-use crate::settings::SwitchOff;
-use crate::worker::batch::{Batch, Committed, Conditions};
+use crate::settings::{GatewaySettings, SwitchOff};
+use crate::worker::batch::{Batch, Committed, Conditions, Room};
 use crate::worker::generation_ids::Kept;
+use crate::worker::server::Shared;
 use crate::worker::spill::retire_ids;
 
 /// How long a generation's id waits: most calls have ended by then, and their settlements hold it. It is in the journal within
@@ -37,15 +39,36 @@ impl NotDurable {
     }
 }
 
+/// The room that there is, while these principals' calls wait to be sent: they are in flight already, as far as their
+/// connections are concerned.
+fn room<'a>(
+    shared: &Shared,
+    settings: &GatewaySettings,
+    has_queue: bool,
+    asking: impl Iterator<Item = &'a str>,
+) -> Room {
+    let (most, share) = (settings.max_in_flight, settings.max_share);
+    if Room::is_ample(most, shared.in_flight()) {
+        return Room::new(most, share, has_queue, HashMap::new(), 0);
+    }
+    let mut held = shared.flights.by_principal();
+    for principal in asking {
+        if let Some(count) = held.get_mut(principal) {
+            *count = count.saturating_sub(1);
+        }
+    }
+    held.retain(|_, count| *count > 0);
+    let taken = held.values().sum();
+    Room::new(most, share, has_queue, held, taken)
+}
+
 /// What must hold for the calls of a batch to be sent; apart from `self`, whose other fields are borrowed
 /// too.
 macro_rules! conditions {
     ($gateway:expr, $batch:expr, $rules:expr) => {{
-        // Those that wait to be sent are in flight already, as far as their connections are concerned.
-        let waiting = $batch.waiting() + $gateway.later.waiting();
-        let in_flight = $gateway.shared.in_flight().saturating_sub(waiting);
+        let asking = $batch.asking().chain($gateway.later.asking());
         Conditions {
-            room: $gateway.settings.max_in_flight.saturating_sub(in_flight),
+            room: room(&$gateway.shared, &$gateway.settings, $gateway.queue.has_jobs, asking),
             keyring: &mut $gateway.keyring,
             system_identifier: $gateway.system_identifier,
             rules: $rules,

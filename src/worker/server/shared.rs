@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
-use tokio::sync::{MutexGuard, Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use super::flights::Flights;
 use crate::openrouter::client::OpenRouter;
 use crate::worker::events::{Event, Outbox};
 use crate::worker::generation_ids::GenerationIds;
@@ -31,11 +31,7 @@ pub struct Shared {
     /// Calls whose callers have not read their replies yet, and have not gone; and who waits for the end of
     /// each.
     open: Mutex<Open>,
-    /// Calls that are under way, or ask to be.
-    flights: AtomicUsize,
-    /// One that waits for room, and is told when a flight ends; the others wait for their turn.
-    first_in_queue: tokio::sync::Mutex<()>,
-    landed: Notify,
+    pub flights: Flights,
     connections: AtomicUsize,
     /// Connections whose transactions change the queue.
     enqueuing: AtomicUsize,
@@ -63,9 +59,7 @@ impl Shared {
             last_contact: Mutex::default(),
             openrouter: RwLock::new(openrouter),
             open: Mutex::default(),
-            flights: AtomicUsize::new(0),
-            first_in_queue: tokio::sync::Mutex::default(),
-            landed: Notify::new(),
+            flights: Flights::default(),
             connections: AtomicUsize::new(0),
             enqueuing: AtomicUsize::new(0),
         }
@@ -123,7 +117,7 @@ impl Shared {
 
     /// How many calls are under way, or ask to be.
     pub fn in_flight(&self) -> usize {
-        self.flights.load(Ordering::Acquire)
+        self.flights.count()
     }
 
     /// How many connections are open.
@@ -194,48 +188,6 @@ impl Drop for OpenCall {
     fn drop(&mut self) {
         // With it go those who wait.
         self.0.open_set(|open| open.remove(&self.1));
-    }
-}
-
-/// A call that is under way, or asks to be, counted for as long as it lives.
-pub struct Flight(Arc<Shared>);
-
-impl Flight {
-    pub fn new(shared: &Arc<Shared>) -> Flight {
-        shared.flights.fetch_add(1, Ordering::AcqRel);
-        Flight(Arc::clone(shared))
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.0.flights.fetch_sub(1, Ordering::AcqRel);
-        self.0.landed.notify_one();
-    }
-}
-
-/// A call's place among those that wait for room.
-pub struct Queue<'s> {
-    shared: &'s Shared,
-    turn: Option<MutexGuard<'s, ()>>,
-}
-
-/// How long the first one waits where nobody says that there is room: a setting may have changed.
-const PATIENCE: Duration = Duration::from_millis(50);
-
-impl<'s> Queue<'s> {
-    pub fn new(shared: &'s Shared) -> Queue<'s> {
-        Queue { shared, turn: None }
-    }
-
-    /// Waits until it is worth asking again: only the first in the queue asks, or hundreds would each time.
-    pub async fn wait(&mut self) {
-        match self.turn {
-            None => self.turn = Some(self.shared.first_in_queue.lock().await),
-            Some(_) => {
-                let _ = tokio::time::timeout(PATIENCE, self.shared.landed.notified()).await;
-            }
-        }
     }
 }
 

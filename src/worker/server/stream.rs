@@ -2,27 +2,75 @@
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use uuid::Uuid;
 
 use super::{Connection, OpenCall, Shared, read, write};
-use crate::gateway::protocol::{Reply, Request, Submit};
+use crate::gateway::protocol::{self, Reply, Request, Submit};
 use crate::worker::call::{self, Answer};
 use crate::worker::events::Event;
 
-/// Where a stream's chunks go. What a slow reader has not taken waits here: it is no more than
-/// `hiems.max_response_bytes`, and OpenRouter is not kept waiting.
-pub struct Rows(UnboundedSender<Answer>);
+/// What a slow reader has not taken yet: no more than `hiems.max_response_bytes`, and OpenRouter is not kept waiting. As
+/// it will be written, in one piece: a chunk of some octets takes little more than them.
+#[derive(Default)]
+struct Unread {
+    waiting: Mutex<Waiting>,
+    came: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    frames: Vec<u8>,
+    end: Option<Answer>,
+    /// True once nothing more comes.
+    is_over: bool,
+}
+
+impl Unread {
+    fn add(&self, add: impl FnOnce(&mut Waiting)) {
+        add(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        self.came.notify_one();
+    }
+
+    /// All that has come since, and waits for some; None: nothing more comes.
+    async fn take(&self) -> Option<(Vec<u8>, Option<Answer>)> {
+        loop {
+            {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                if !waiting.frames.is_empty() || waiting.end.is_some() {
+                    return Some((std::mem::take(&mut waiting.frames), waiting.end.take()));
+                }
+                if waiting.is_over {
+                    return None;
+                }
+            }
+            self.came.notified().await;
+        }
+    }
+}
+
+/// Where a stream's chunks go.
+pub struct Rows(Arc<Unread>);
 
 impl Rows {
     /// Passes a chunk on: JSON that `jsonb` takes.
     pub fn send(&self, row: Vec<u8>) {
-        // A caller that has left misses nothing.
-        let _ = self.0.send((Reply::Delta, row));
+        // Answers are smaller than frames may be.
+        let Ok(frame) = protocol::encode(&Reply::Delta, &row) else { return };
+        self.0.add(|waiting| waiting.frames.extend_from_slice(&frame));
+    }
+}
+
+/// Where its end goes. Nothing comes behind it.
+struct End(Arc<Unread>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.add(|waiting| waiting.is_over = true);
     }
 }
 
@@ -32,20 +80,20 @@ pub async fn serve(connection: &mut Connection, submit: Submit, body: Vec<u8>) -
     let call = submit.entry.id;
     let _open = OpenCall::new(&connection.shared, call, &submit.entry.principal);
     let (has_gone, caller) = watch::channel(false);
-    let (frames, mut replies) = unbounded_channel();
-    let rows = Some(Rows(frames.clone()));
+    let unread = Arc::new(Unread::default());
+    let (rows, end) = (Some(Rows(Arc::clone(&unread))), End(Arc::clone(&unread)));
     let shared = Arc::clone(&connection.shared);
     let running = call::run(shared, submit, body.into(), caller, rows, None);
     tokio::spawn(async move {
         let answer = running.await;
         // It is settled: whoever has left, has left word of it.
-        let _ = frames.send(answer);
+        end.0.add(|waiting| waiting.end = Some(answer));
     });
     let ended = OnceLock::new();
     let Connection { reader, writer, shared, .. } = connection;
     let said = tokio::select! {
         said = read(reader) => said,
-        never = deliver(writer, &mut replies, &ended) => match never {},
+        never = deliver(writer, &unread, &ended) => match never {},
     };
     if matches!(said, Ok((Request::Received, _))) && ended.get().is_some() {
         return Ok(());
@@ -56,7 +104,7 @@ pub async fn serve(connection: &mut Connection, submit: Submit, body: Vec<u8>) -
     has_gone.send_replace(true);
     let is_answered = match ended.get() {
         Some(is_answered) => *is_answered,
-        None => end_of(&mut replies).await,
+        None => end_of(&unread).await,
     };
     leave_word(shared, call, said, is_answered)
 }
@@ -65,15 +113,21 @@ pub async fn serve(connection: &mut Connection, submit: Submit, body: Vec<u8>) -
 /// caller says, or its going, is the end.
 async fn deliver(
     writer: &mut OwnedWriteHalf,
-    replies: &mut UnboundedReceiver<Answer>,
+    unread: &Unread,
     ended: &OnceLock<bool>,
 ) -> Infallible {
-    while let Some((reply, body)) = replies.recv().await {
-        if !matches!(reply, Reply::Delta) {
+    while let Some((frames, end)) = unread.take().await {
+        if let Some((reply, _)) = &end {
             let _ = ended.set(matches!(reply, Reply::Answered { .. }));
         }
         // Before a caller closes its end it may have said why: that is what is read.
-        if write(writer, &reply, &body).await.is_err() {
+        if writer.write_all(&frames).await.is_err() {
+            break;
+        }
+        drop(frames);
+        if let Some((reply, body)) = end
+            && write(writer, &reply, &body).await.is_err()
+        {
             break;
         }
     }
@@ -81,9 +135,9 @@ async fn deliver(
 }
 
 /// Waits for the call's end: whether it was answered.
-async fn end_of(replies: &mut UnboundedReceiver<Answer>) -> bool {
-    while let Some((reply, _)) = replies.recv().await {
-        if !matches!(reply, Reply::Delta) {
+async fn end_of(unread: &Unread) -> bool {
+    while let Some((_, end)) = unread.take().await {
+        if let Some((reply, _)) = end {
             return matches!(reply, Reply::Answered { .. });
         }
     }

@@ -1,7 +1,7 @@
 //! What a large call has taken is given back to the system.
 
 use hiems_tests::measure::memory_of;
-use hiems_tests::{Database, call, directives, user_message};
+use hiems_tests::{Canned, Database, ResultExt, SOON, call, directives, user_message, wait_until};
 use postgres::Client;
 
 const MEGABYTES: usize = 5;
@@ -36,4 +36,70 @@ fn a_session_keeps_no_memory_of_large_calls() {
     client.query_one("SELECT 1", &[]).expect("it");
     let kept = memory_of(pid) - before;
     assert!(kept < MEGABYTES as f64, "{kept} MB");
+}
+
+#[test]
+fn a_refused_argument_leaves_nothing_in_the_session() {
+    let database = Database::new();
+    let mut client = database.admin();
+    call(&mut client, "{}").expect("an answer");
+    let pid = client.query_one("SELECT pg_backend_pid()", &[]).expect("a session").get(0);
+    let statements = [
+        "SELECT hiems.has_level(repeat('x', 10000000))",
+        "SELECT hiems.submit_prompts('[]', 1, repeat('x', 10000000))",
+        "SELECT hiems.grant_access('postgres', repeat('x', 10000000))",
+        "SELECT hiems.revoke_access('postgres', repeat('x', 10000000))",
+    ];
+    let mut refuse = |times: usize| {
+        for sql in statements {
+            for _ in 0..times {
+                let refusal = client.query(sql, &[]).refusal();
+                assert_eq!(refusal.sqlstate, "22023", "{sql}");
+                assert!(refusal.detail.len() < 1000, "{sql}");
+            }
+        }
+        client.query_one("SELECT 1", &[]).expect("it");
+    };
+    refuse(1);
+    let before = memory_of(pid);
+    refuse(5);
+    let kept = memory_of(pid) - before;
+    assert!(kept < 20.0, "{kept} MB");
+}
+
+/// What a slow reader has not taken yet waits in the gateway: of tiny events, too, not much more than them.
+#[test]
+fn a_stream_of_tiny_events_takes_little_more_than_they_are_long() {
+    const EVENTS: usize = 1_000_000;
+    let canned = Canned::start();
+    let database = Database::with_all(&[
+        ("hiems.base_url", &canned.base_url()),
+        ("hiems.settlement_timeout", "0"),
+    ]);
+    let end = "data: {\"choices\":[],\"usage\":{\"cost\":0.5}}\n\ndata: [DONE]\n\n";
+    let body = "data:{}\n\n".repeat(EVENTS) + end;
+    canned.answer(
+        200,
+        "content-type: text/event-stream\r\nx-generation-id: gen-1\r\n",
+        body.as_bytes(),
+    );
+    let gateway = database.gateways()[0];
+    let before = memory_of(gateway);
+    let mut client = database.admin();
+    client
+        .batch_execute(
+            "BEGIN; DECLARE c CURSOR FOR SELECT hiems.stream_prompt('a/b', '[{\"role\":\"user\",\"content\":\"x\"}]');
+             FETCH 1 FROM c",
+        )
+        .expect("the first of it");
+    wait_until("all of it has come", SOON, || {
+        database.count("hiems_private.calls WHERE state = 'answered'") == 1
+    });
+    let taken = memory_of(gateway) - before;
+    println!("{EVENTS} events of 9 bytes took {taken} MB");
+    assert!(taken < 100.0, "{taken} MB");
+    client.batch_execute("MOVE FORWARD ALL IN c").expect("the rest of it");
+    client.batch_execute("COMMIT").expect("a commit");
+    database.wait_until_booked();
+    assert_eq!(database.ledger()[0]["cost_usd"].to_string(), "0.5");
 }

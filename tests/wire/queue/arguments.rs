@@ -12,6 +12,9 @@ fn bad_arguments_are_refused_by_name() {
     let cases = [
         (", priority => 5, max_attempts => 0", "max_attempts cannot be used"),
         (", max_attempts => 1001", "max_attempts cannot be used"),
+        (", priority => 101", "priority cannot be used"),
+        (", priority => -101", "priority cannot be used"),
+        (", priority => 2147483647", "priority cannot be used"),
         (", run_at => 'infinity'", "run_at cannot be used"),
         (", run_at => '-infinity'", "run_at cannot be used"),
         (", idempotency_key => ''", "idempotency_key cannot be used"),
@@ -124,4 +127,28 @@ fn who_may_not_call_may_not_enqueue() {
         let sql = format!("SELECT * FROM hiems_private.{table}");
         assert_eq!(client.simple_query(&sql).sqlstate(), "42501", "{sql}");
     }
+}
+
+#[test]
+fn only_service_and_admin_go_before_others() {
+    let mut database = Database::new();
+    let later = ", run_at => '9999-12-31', priority => ";
+    let caller = database.role_with("caller");
+    let mut client = database.connect(&caller);
+    let refusal = enqueue_with(&mut client, &[], &format!("{later}1")).refusal();
+    assert_eq!(refusal.sqlstate, "42501");
+    assert!(refusal.detail.contains("It is 1"), "{refusal:?}");
+    let mut first = item(&[]);
+    first["priority"] = json!(1);
+    let refusal = enqueue_many(&mut client, &json!([item(&[]), first])).refusal();
+    assert_eq!(refusal.sqlstate, "42501");
+    assert!(refusal.message.starts_with("request 2: "), "{refusal:?}");
+    for priority in [0, -1, -100] {
+        enqueue_with(&mut client, &[], &format!("{later}{priority}")).expect("it is enqueued");
+    }
+    for level in ["service", "admin"] {
+        let role = database.role_with(level);
+        enqueue_with(&mut database.connect(&role), &[], &format!("{later}100")).expect(level);
+    }
+    assert_eq!(database.count("hiems_private.queue"), 5);
 }

@@ -63,3 +63,30 @@ fn without_a_key_nothing_is_sent() {
     database.store_key();
     assert!(chunks(&mut client, &call).expect("rows").len() > 3);
 }
+
+#[test]
+fn a_session_has_so_many_streams_open_and_no_more() {
+    let database = Database::new();
+    let mut client = database.admin();
+    let call = expression(&[]);
+    client.batch_execute("BEGIN").expect("a begin");
+    for place in 0..100 {
+        let declare =
+            format!("DECLARE c{place} CURSOR FOR SELECT {call}::text; FETCH 1 FROM c{place}");
+        client.batch_execute(&declare).expect("an open stream");
+    }
+    let one_more = format!("SAVEPOINT s; SELECT {call}::text");
+    let refusal = client.batch_execute(&one_more).refusal();
+    assert_eq!(refusal.sqlstate, "PT429");
+    assert!(refusal.message.contains("too many streams"), "{refusal:?}");
+    assert!(refusal.hint.contains("CLOSE"), "{refusal:?}");
+    assert_eq!(database.fake.requests().len(), 100);
+    // One that is closed, or read to its end, makes room.
+    client.batch_execute("ROLLBACK TO s; CLOSE c0").expect("one is closed");
+    client.batch_execute(&one_more).expect("a whole stream");
+    client.batch_execute("FETCH ALL FROM c1").expect("the rest");
+    client.batch_execute(&one_more).expect("a whole stream");
+    client.batch_execute(&one_more).expect("another");
+    client.batch_execute("COMMIT").expect("a commit");
+    client.batch_execute(&format!("SELECT {call}::text")).expect("nothing is open any more");
+}

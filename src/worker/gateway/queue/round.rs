@@ -233,7 +233,7 @@ impl Gateway {
             self.queue.in_flight.insert(call, job.entry.principal.clone());
             self.queue.paces.started(job.model());
             let open = OpenCall::new(&self.shared, call, &job.entry.principal);
-            let under_way = (open, Flight::new(&self.shared));
+            let under_way = (open, Flight::new(&self.shared, &job.entry.principal));
             let shared = Arc::clone(&self.shared);
             self.runtime.spawn(queued::run(under_way, shared, job, authorization));
         }
