@@ -273,7 +273,7 @@ impl Body {
 }
 
 fn generation_id(response: &Response, blot: &Blot) -> Option<String> {
-    header(response, "x-generation-id").and_then(fields::generation_id).map(|id| blot.text(id))
+    header(response, "x-generation-id").map(|id| blot.text(id)).and_then(fields::generation_id)
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {
