@@ -34,7 +34,8 @@ ALTER TABLE hiems_private.calls ENABLE ROW LEVEL SECURITY;
 
 -- Row-level security says nothing of TRUNCATE, which a careless GRANT ALL includes: what is on its way
 -- would be lost to the ledger. 10 is the superuser that initdb makes.
-CREATE FUNCTION hiems_private.refuse_journal_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION hiems_private.refuse_journal_truncate() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION 'only superusers may empty the journal' USING
         ERRCODE = '42501',

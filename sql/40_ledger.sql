@@ -59,7 +59,8 @@ SELECT pg_catalog.pg_extension_config_dump('hiems.ai_usage_logs', '');
 -- and the names of constraints, triggers and partial indexes stand there, too.
 -- booked_xid is this cluster's own transaction, also on a subscriber; a restored or replicated row
 -- keeps the booked_at it came with.
-CREATE FUNCTION hiems_private.stamp_ledger_row() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION hiems_private.stamp_ledger_row() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     NEW.booked_xid := pg_catalog.pg_current_xact_id();
     NEW.booked_at := coalesce(NEW.booked_at, pg_catalog.clock_timestamp());
@@ -72,7 +73,8 @@ ALTER TABLE hiems.ai_usage_logs ENABLE ALWAYS TRIGGER stamp;
 
 -- But for what is older than hiems.ledger_retention, where the gateway deletes it. Two steps: who is no superuser
 -- may not even ask.
-CREATE FUNCTION hiems_private.refuse_ledger_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION hiems_private.refuse_ledger_change() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND pg_catalog.pg_has_role(10::oid, 'USAGE') THEN
         IF hiems_private.deletes_old_rows() THEN
@@ -91,7 +93,8 @@ ALTER TABLE hiems.ai_usage_logs ENABLE ALWAYS TRIGGER append_only;
 
 -- hiems writes as a superuser; 10 is the one that initdb makes. No policy lets anybody else insert, but
 -- a role with BYPASSRLS asks no policy.
-CREATE FUNCTION hiems_private.refuse_ledger_row() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION hiems_private.refuse_ledger_row() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION 'only hiems writes to the ledger' USING
         ERRCODE = '42501',

@@ -1,8 +1,9 @@
 -- Tells listeners of new ledger rows; of a caller's own booking src/realtime.rs does, in the same words. A message is a hint: ids only, since LISTEN has no access
 -- control; the listener reads the rows under its own rights.
-CREATE FUNCTION hiems_private.notify_usage() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION hiems_private.notify_usage() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    payload text;
+    payload pg_catalog.text;
 BEGIN
     -- A full queue fails the transactions that notify, at commit: fall silent well before.
     IF pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.>) 0.9 THEN
@@ -10,7 +11,7 @@ BEGIN
     END IF;
     -- Fires for a statement that inserted nothing, too.
     SELECT pg_catalog.format('{"v":1,"count":%s,"ids":["%s"]}', pg_catalog.max(counted.total),
-                             pg_catalog.string_agg(counted.id::text, '","'))
+                             pg_catalog.string_agg(counted.id::pg_catalog.text, '","'))
     INTO payload
     FROM (SELECT id, pg_catalog.count(*) OVER () AS total FROM new_rows LIMIT 100) AS counted
     HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0;

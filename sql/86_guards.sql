@@ -65,6 +65,37 @@ CREATE EVENT TRIGGER hiems_guard_references ON ddl_command_end
     EXECUTE FUNCTION hiems_private.guard_references();
 ALTER EVENT TRIGGER hiems_guard_references ENABLE ALWAYS;
 
+-- A trusted extension is made with a superuser's rights, so that whoever may CREATE in the database can put it into any
+-- schema: into ours, where its functions would be taken for hiems's, and DROP EXTENSION hiems would need CASCADE.
+CREATE FUNCTION hiems_private.guard_schemas() RETURNS event_trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    guarded text;
+BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RETURN;
+    END IF;
+    SELECT format('%I in schema %I', e.extname, n.nspname) INTO guarded
+    FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+    WHERE n.nspname IN ('hiems', 'hiems_private')
+      -- Made, or moved, by this transaction, by CASCADE too: one of a superuser's stays.
+      AND e.xmin IN (SELECT transactionid FROM pg_locks
+                     WHERE pid = pg_backend_pid() AND locktype = 'transactionid'
+                       AND mode = 'ExclusiveLock' AND granted)
+    LIMIT 1;
+    IF guarded IS NOT NULL THEN
+        RAISE EXCEPTION 'only superusers may put an extension into a schema of hiems' USING
+            ERRCODE = '42501',
+            DETAIL = format('%s was refused: extension %s.', tg_tag, guarded),
+            HINT = 'CREATE EXTENSION ... SCHEMA names another schema.';
+    END IF;
+END
+$$;
+CREATE EVENT TRIGGER hiems_guard_schemas ON ddl_command_end
+    WHEN TAG IN ('CREATE EXTENSION', 'ALTER EXTENSION')
+    EXECUTE FUNCTION hiems_private.guard_schemas();
+ALTER EVENT TRIGGER hiems_guard_schemas ENABLE ALWAYS;
+
 -- DROP EXTENSION takes the ledger with it: hiems.allow_drop must be on. The library looks at it once it
 -- is loaded (src/pg/drop_guard.rs), and calling this loads it.
 CREATE FUNCTION hiems_private.guard_drop() RETURNS event_trigger

@@ -10,7 +10,26 @@ COMMENT ON COLUMN hiems_private.access.grantee IS 'The role''s name, or the subj
 COMMENT ON COLUMN hiems_private.access.level IS 'caller, reader, admin or service.';
 COMMENT ON COLUMN hiems_private.access.granted_at IS 'When it was given.';
 COMMENT ON COLUMN hiems_private.access.granted_by IS 'The login that gave it.';
+COMMENT ON COLUMN hiems_private.access.role_oid IS 'The role that had the name when the level was given, or restored: only while it has that name the level counts. NULL: of a token''s user, or there was no such role.';
 COMMENT ON INDEX hiems_private.access_pkey IS 'One row per grantee and level.';
+COMMENT ON TRIGGER find_role ON hiems_private.access IS 'Finds the role by its name, also in a restore.';
+COMMENT ON FUNCTION hiems_private.find_role_of_level() IS 'The role that has the name now, or NULL, into role_oid. Trigger.';
+
+COMMENT ON TABLE hiems_private.principals IS 'The principals that database roles have, or have had: none is given to another role, ever.';
+COMMENT ON COLUMN hiems_private.principals.principal IS 'role:<name> for the first role of that name, role#2:<name> for the next one. Rows of calls have it.';
+COMMENT ON COLUMN hiems_private.principals.role_name IS 'The role''s name then.';
+COMMENT ON COLUMN hiems_private.principals.taken_at IS 'When the role first called.';
+COMMENT ON INDEX hiems_private.principals_pkey IS 'None is given twice.';
+COMMENT ON INDEX hiems_private.principals_role_name IS 'How many roles of one name there were.';
+
+COMMENT ON TABLE hiems_private.principal_roles IS 'Which role has which principal. Dumped while the role is there under its name; after a restore the role of that name has it.';
+COMMENT ON COLUMN hiems_private.principal_roles.principal IS 'One of hiems_private.principals.';
+COMMENT ON COLUMN hiems_private.principal_roles.role_name IS 'The role''s name: under another one it has another principal.';
+COMMENT ON COLUMN hiems_private.principal_roles.role_oid IS 'The role; NULL: there was none of that name when the row was restored, and nobody has the principal.';
+COMMENT ON INDEX hiems_private.principal_roles_pkey IS 'Each is one role''s.';
+COMMENT ON INDEX hiems_private.principal_roles_role IS 'What row-level security asks: the principal of a role.';
+COMMENT ON TRIGGER find_role ON hiems_private.principal_roles IS 'Finds the role by its name in a restore.';
+COMMENT ON FUNCTION hiems_private.find_role_of_principal() IS 'The role that has the name now, or NULL, into role_oid. Trigger.';
 
 COMMENT ON TABLE hiems_private.installation IS 'An id that sealed keys are bound to. One row, made with the first key, dumped with the keys.';
 COMMENT ON COLUMN hiems_private.installation.id IS 'Random.';
@@ -268,5 +287,7 @@ COMMENT ON FUNCTION hiems_private.guard_tables() IS 'Raises 42501 where somebody
 COMMENT ON FUNCTION hiems_private.guard_drop() IS 'Loads the library, which refuses DROP EXTENSION hiems (55000) while hiems.allow_drop is off.';
 COMMENT ON EVENT TRIGGER hiems_guard_drop IS 'Keeps the ledger from going with DROP EXTENSION by mistake.';
 COMMENT ON EVENT TRIGGER hiems_guard_tables IS 'Keeps triggers and rules of others off the tables of hiems.';
+COMMENT ON FUNCTION hiems_private.guard_schemas() IS 'Raises 42501 where somebody who is no superuser puts an extension into a schema of hiems.';
+COMMENT ON EVENT TRIGGER hiems_guard_schemas IS 'Keeps extensions of others out of the schemas of hiems.';
 COMMENT ON FUNCTION hiems_private.guard_references() IS 'Raises 42501 where somebody who is no superuser puts a foreign key on a table of hiems.';
 COMMENT ON EVENT TRIGGER hiems_guard_references IS 'Keeps foreign keys of others off the tables of hiems.';

@@ -3,6 +3,25 @@ REVOKE ALL ON SCHEMA hiems, hiems_private FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA hiems, hiems_private FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA hiems, hiems_private FROM PUBLIC;
 
+-- Nobody's search_path counts in a function of hiems's: whoever owns the database could set one for it, and have what is
+-- planted there run by a superuser. Without a SET clause are those in C whose SQL sets the path itself (src/pg/spi.rs), and
+-- that must not have one: the procedure could not commit; and what a parallel query may call (row-level security does) has its
+-- library loaded when the query begins only without one. A library that is loaded later, in parallel mode, is refused
+-- the values of its settings.
+DO $$
+DECLARE
+    function regprocedure;
+BEGIN
+    FOR function IN
+        SELECT p.oid FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE n.nspname IN ('hiems', 'hiems_private') AND p.prokind = 'f'
+          AND p.proparallel = 'u' AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s (setting) WHERE s.setting LIKE 'search\_path=%')
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', function);
+    END LOOP;
+END
+$$;
+
 -- What \df+ says of the functions. PTnnn is HTTP status nnn in PostgREST.
 COMMENT ON FUNCTION hiems.submit_prompt(text, jsonb, text, text, text, jsonb, jsonb, text) IS
 'Calls a model through OpenRouter, books the call in hiems.ai_usage_logs in the caller''s transaction, and returns OpenRouter''s body. The call is billed, and booked, also if the transaction rolls back, or the caller is cancelled.
@@ -96,16 +115,16 @@ COMMENT ON FUNCTION hiems.health() IS
 'Whether hiems is well: a row per check with its name, status (ok, warn, fail), what was found, and what to do (hint; NULL: nothing). Checks: gateway, settings, openrouter, versions, api_keys, master_key, unsettled_calls, pending_spend, queue, clock, notify_queue, guards, preload. Starts the gateway where none is up. Errors: 42501 no level admin.';
 
 COMMENT ON FUNCTION hiems.grant_access(text, text) IS
-'Gives a level to a database role, and the privileges to reach hiems. level: caller (may call, sees its own rows), reader (sees all figures), admin (both, and keys, levels, rates), service (a caller that may name any "user"). Idempotent. Errors: 42501 no level admin; 22023 unknown role or level.';
+'Gives a level to a database role, and the privileges to reach hiems. level: caller (may call, sees its own rows), reader (sees all figures), admin (both, and keys, levels, rates), service (a caller that may name any "user"). It is the role''s own, while it has this name: a role that is renamed has to be granted anew, and one that comes after it by that name has nothing. Idempotent. Errors: 42501 no level admin; 22023 unknown role or level.';
 COMMENT ON FUNCTION hiems.grant_user_access(text, text) IS
 'Gives a level to one token''s user: its claim sub. It comes in by a role that must have a level of its own. Idempotent. Errors: 42501 no level admin; 22023 no user, or unknown level.';
 COMMENT ON FUNCTION hiems.revoke_access(text, text) IS
-'Takes a level (NULL: every level) from a role and a token''s user of that name. True if it had one. Errors: 42501 no level admin; 22023 unknown level.';
+'Takes a level (NULL: every level) from a role, by whatever name it was given, and from a token''s user of that name. True if it had one. A WARNING where the policies of the broadcast on realtime.messages cannot follow (hiems.enable_supabase()): the level is taken all the same. Errors: 42501 no level admin; 22023 unknown level.';
 COMMENT ON FUNCTION hiems.has_level(text) IS
 'True if the current role, or its token''s user, has the level; a superuser has all. Errors: 22023 unknown level.';
 
 COMMENT ON FUNCTION hiems.current_principal() IS
-'Whose rows are this session''s own: jwt:<sub> in sessions of hiems.jwt_session_roles, else role:<name>. NULL where a token''s session has no subject: it sees no rows as its own, and what it books belongs to role:<name>. Never raises.';
+'Whose rows are this session''s own: jwt:<sub> in sessions of hiems.jwt_session_roles, else role:<name>, or role#2:<name> where an older role of that name, dropped or renamed since, has called before. NULL where a token''s session has no subject: it sees no rows as its own, and what it books belongs to its role. Never raises of its own.';
 COMMENT ON FUNCTION hiems.current_user_id() IS
 'The user that this session''s calls are booked to where none is named; NULL where a token''s session has no subject: they are booked to its role then. Never raises.';
 

@@ -57,10 +57,11 @@ impl Level {
 const HAS_LEVEL: &str = "
     SELECT EXISTS (
         SELECT FROM hiems_private.access AS a
-        LEFT JOIN pg_roles AS r ON a.grantee_kind = 'role' AND r.rolname = a.grantee
+        -- Only the role that it was given to, under the name that it was given by.
+        LEFT JOIN pg_roles AS r ON a.grantee_kind = 'role' AND r.rolname = a.grantee AND r.oid = a.role_oid
         WHERE a.level = ANY ($1)
           AND ((pg_has_role($2, r.oid, 'USAGE')
-                -- A privilege goes by the role itself: one made anew under a dropped one's name has none.
+                -- What is left of a level after DROP OWNED is no level.
                 AND EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS x
                             WHERE n.nspname = 'hiems' AND x.grantee = r.oid))
                OR (a.grantee_kind = 'user' AND a.grantee = $3)))";
@@ -114,20 +115,28 @@ impl GranteeKind {
     }
 }
 
-// Rows of a dropped role of that name: the one there is now was never given anything.
-const FORGET_NAMESAKE: &str = "
-    DELETE FROM hiems_private.access
-    WHERE grantee_kind = 'role' AND grantee = $1
-      AND NOT EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS x
-                      WHERE n.nspname = 'hiems' AND x.grantee = (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = $1))";
+// What was given to another role of that name, or to this one by another name, or is left after DROP OWNED; and what
+// roles had that are dropped.
+const FORGET: &str = "
+    DELETE FROM hiems_private.access AS a
+    USING (SELECT named.oid, EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS x
+                                     WHERE n.nspname = 'hiems' AND x.grantee = named.oid) AS has_privilege
+           FROM pg_roles AS named WHERE named.rolname = $1) AS r
+    WHERE a.grantee_kind = 'role'
+      AND (a.grantee = $1 AND NOT (a.role_oid IS NOT DISTINCT FROM r.oid AND r.has_privilege)
+           OR a.grantee <> $1 AND a.role_oid = r.oid
+           OR NOT EXISTS (SELECT FROM pg_roles AS given WHERE given.oid = a.role_oid))";
 const GRANT: &str = "
     INSERT INTO hiems_private.access (grantee_kind, grantee, level) VALUES ($1, $2, $3)
     ON CONFLICT DO NOTHING";
 const REVOKE: &str = "
     DELETE FROM hiems_private.access
-    WHERE grantee_kind = $1 AND grantee = $2 AND ($3 IS NULL OR level = $3) RETURNING true";
+    WHERE grantee_kind = $1 AND ($3 IS NULL OR level = $3)
+      AND (grantee = $2 OR grantee_kind = 'role' AND role_oid = (SELECT oid FROM pg_roles WHERE rolname = $2))
+    RETURNING true";
 const LEVELS_OF_ROLE: &str = "
-    SELECT FROM hiems_private.access WHERE grantee_kind = 'role' AND grantee = $1";
+    SELECT FROM hiems_private.access AS a JOIN pg_roles AS r ON r.oid = a.role_oid AND r.rolname = a.grantee
+    WHERE a.grantee_kind = 'role' AND a.grantee = $1";
 const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
 
 /// The tables that a view of schema hiems reads with its reader's rights. Without USAGE on their schema
@@ -153,7 +162,7 @@ pub fn grant(kind: GranteeKind, grantee: &str, level: Level) -> Result<(), Error
         });
     }
     if let GranteeKind::Role = kind {
-        spi::execute(FORGET_NAMESAKE, &[grantee.into()])?;
+        spi::execute(FORGET, &[grantee.into()])?;
     }
     spi::execute(GRANT, &[kind.name().into(), grantee.into(), level.name().into()])?;
     if let GranteeKind::Role = kind {
@@ -179,7 +188,7 @@ pub fn revoke(grantee: &str, level: Option<Level>) -> Result<bool, Error> {
 
 /// Gives a role the privileges that its levels come with, and no others: what was granted by hand is undone.
 pub fn reset_privileges(role: &str) -> Result<(), Error> {
-    spi::execute(FORGET_NAMESAKE, &[role.into()])?;
+    spi::execute(FORGET, &[role.into()])?;
     let quoted = pgrx::spi::quote_identifier(role);
     for object in ["ALL ROUTINES", "ALL TABLES"] {
         spi::run_utility(&format!("REVOKE ALL ON {object} IN SCHEMA hiems_private FROM {quoted}"))?;

@@ -8,12 +8,11 @@ use serde::Deserialize;
 use crate::access::{self, Level};
 use crate::error::Error;
 use crate::pg::{identity, session};
+use crate::principals;
 use crate::settings;
 
 /// For whom a call is made.
 pub struct Caller {
-    /// Who really calls: `jwt:<sub>` or `role:<name>`. Row-level security goes by it.
-    pub principal: String,
     /// A label: the token's subject, what "user" says, or the role.
     pub user_id: String,
     /// The role whose rights counted.
@@ -42,11 +41,25 @@ pub fn jwt_subject() -> Option<String> {
 }
 
 /// `jwt:<sub>` or `role:<name>`; None in a token's session without a subject: it owns nothing.
-pub fn current_principal() -> Option<String> {
+pub fn current_principal() -> Result<Option<String>, Error> {
     if is_jwt_session() {
-        return jwt_subject().map(|sub| format!("jwt:{sub}"));
+        return Ok(jwt_subject().map(|sub| format!("jwt:{sub}")));
     }
-    Some(format!("role:{}", identity::current_role()))
+    Ok(Some(principals::of_current_role()?))
+}
+
+/// True where no call can be told from another caller's: in a token's session without a subject.
+pub fn is_nobody() -> bool {
+    is_jwt_session() && jwt_subject().is_none()
+}
+
+/// The principal that a call of this session's is booked with. To be asked last: a role's first call has the
+/// gateway write it down, which raises PT503 where it cannot.
+pub fn take_principal() -> Result<String, Error> {
+    match jwt_subject() {
+        Some(sub) => Ok(format!("jwt:{sub}")),
+        None => principals::take_for_current_role(),
+    }
 }
 
 /// The user that a call is booked to where none is named.
@@ -70,6 +83,5 @@ pub fn identify(user: Option<String>) -> Result<Caller, Error> {
             user
         }
     };
-    let principal = current_principal().unwrap_or_else(|| format!("role:{role_name}"));
-    Ok(Caller { principal, user_id, role_name })
+    Ok(Caller { user_id, role_name })
 }

@@ -396,3 +396,12 @@ pub fn warn_other_kind(name: &str, kind: &str) {
     .set_hint(format!("Store it anew with the kind '{is}'."))
     .report(PgLogLevel::WARNING);
 }
+
+/// Tells an admin that the broadcast does not follow the levels.
+pub fn warn_policies(why: String) {
+    let message = "the policies on realtime.messages do not follow the levels";
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "warn_policies")
+        .set_detail(why)
+        .set_hint("Once the table is free, and as Realtime makes it: hiems.enable_supabase().")
+        .report(PgLogLevel::WARNING);
+}

@@ -31,6 +31,7 @@ mod contents;
 mod idempotency;
 mod keys;
 mod ledger;
+mod principals;
 mod queue;
 mod rates;
 

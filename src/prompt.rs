@@ -36,6 +36,8 @@ pub struct Prompt {
 
 /// Texts that go into the journal and the ledger with each call, and how many octets they may have.
 const MAX_LABEL: usize = 512;
+/// With `jwt:` before it.
+const MAX_SUBJECT: usize = MAX_LABEL - 4;
 const MAX_METADATA: usize = 64 * 1024;
 /// PostgreSQL reads JSON by recursion, and what one process has the stack for another may not.
 const MAX_METADATA_DEPTH: usize = 100;
@@ -74,10 +76,11 @@ impl Prompt {
         use_case: Option<&str>,
         caller: &Caller,
     ) -> Result<(), Error> {
+        let subject = caller::jwt_subject();
         let labels = [
             ("model", Some(model), MAX_LABEL),
             ("the user", Some(caller.user_id.as_str()), MAX_LABEL),
-            ("the token's subject", Some(caller.principal.as_str()), MAX_LABEL),
+            ("the token's subject", subject.as_deref(), MAX_SUBJECT),
             ("use_case", use_case, MAX_LABEL),
             ("metadata", self.metadata.as_deref(), MAX_METADATA),
             ("idempotency_key", self.idempotency_key.as_deref(), MAX_LABEL),
@@ -109,7 +112,7 @@ impl Prompt {
         if self.idempotency_key.as_deref() == Some("") {
             return Err(bad_key("It is empty."));
         }
-        if self.idempotency_key.is_some() && caller::current_principal().is_none() {
+        if self.idempotency_key.is_some() && caller::is_nobody() {
             return Err(bad_key("The token names no subject: its keys would be everybody's."));
         }
         // OpenRouter's own limit: https://openrouter.ai/docs/api-reference, session_id.
@@ -179,7 +182,7 @@ impl Prompt {
             use_case,
             session_id: self.session_id,
             metadata,
-            principal: caller.principal,
+            principal: caller::take_principal()?,
             key_name: settings::api_key_name(),
             role_name: caller.role_name,
             application_name: session::setting(c"application_name"),

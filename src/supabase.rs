@@ -60,7 +60,7 @@ pub fn disable() -> Result<Vec<Step>, Error> {
 
 const ROLE_EXISTS: &str = "SELECT FROM pg_roles WHERE rolname = $1";
 const HAS_LEVEL: &str = "
-    SELECT FROM hiems_private.access AS a JOIN pg_roles AS r ON r.rolname = a.grantee
+    SELECT FROM hiems_private.access AS a JOIN pg_roles AS r ON r.rolname = a.grantee AND r.oid = a.role_oid
     WHERE a.grantee_kind = 'role' AND a.grantee = $1 AND a.level = $2
       AND EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS x
                   WHERE n.nspname = 'hiems' AND x.grantee = r.oid)";

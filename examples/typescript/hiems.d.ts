@@ -265,7 +265,7 @@ export type Database = {
         Args: { prompt: string | null; model?: string | null; user?: string | null; use_case?: string | null }
         Returns: string | null
       }
-      /** Whose rows are this session's own: jwt:<sub> in sessions of hiems.jwt_session_roles, else role:<name>. */
+      /** Whose rows are this session's own: jwt:<sub> in sessions of hiems.jwt_session_roles, else role:<name>, or role#2:<name> where an older role of that name, dropped or renamed since, has called before. */
       current_principal: {
         Args: Record<PropertyKey, never>
         Returns: string | null
@@ -345,7 +345,7 @@ export type Database = {
         Args: Record<PropertyKey, never>
         Returns: number | null
       }
-      /** Takes a level (NULL: every level) from a role and a token's user of that name. */
+      /** Takes a level (NULL: every level) from a role, by whatever name it was given, and from a token's user of that name. */
       revoke_access: {
         Args: { grantee: string | null; level?: string | null }
         Returns: boolean | null

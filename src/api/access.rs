@@ -7,11 +7,11 @@ use crate::caller;
 use crate::error::{Error, or_raise};
 use crate::supabase;
 
-/// Who owns what this session books: `jwt:<sub>` or `role:<name>`. Never raises; NULL where a token's
+/// Who owns what this session books: `jwt:<sub>` or `role:<name>`. Never raises of its own; NULL where a token's
 /// session has no subject.
 #[pg_extern(schema = "hiems", stable, parallel_safe)]
 pub fn current_principal() -> Option<String> {
-    caller::current_principal()
+    or_raise(caller::current_principal())
 }
 
 /// The user whom this session's calls are booked to where none is named. Never raises.

@@ -49,6 +49,6 @@ fn own(call: Option<pgrx::Uuid>) -> Result<Option<(Uuid, String)>, Error> {
     let Some(call) = call else { return Ok(None) };
     let call = Uuid::from_bytes(*call);
     // A token's session without a subject owns nothing.
-    let principal = caller::current_principal().ok_or(Error::NoSuchAnswer(call))?;
+    let principal = caller::current_principal()?.ok_or(Error::NoSuchAnswer(call))?;
     Ok(Some((call, principal)))
 }

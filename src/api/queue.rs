@@ -222,7 +222,7 @@ fn cancel(id: Option<pgrx::Uuid>) -> Result<Option<bool>, Error> {
     let Some(id) = id else { return Ok(None) };
     let id = Uuid::from_bytes(*id);
     // A token's session without a subject owns nothing.
-    let principal = caller::current_principal();
+    let principal = caller::current_principal()?;
     let whose = match access::has_level(Level::Admin)? {
         true => None,
         false => Some(principal.as_deref().ok_or(Error::NoSuchCall(id))?),

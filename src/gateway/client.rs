@@ -127,6 +127,14 @@ pub fn wait_for(call: Uuid, principal: &str, deadline: Option<Instant>) -> Resul
     }
 }
 
+/// The principal of a role, an OID and a name, which the gateway has written down.
+pub fn take_principal(role: u32, name: &str) -> Result<String, Error> {
+    match ask(&Request::TakePrincipal { role, name: name.to_owned() }, &[])? {
+        Reply::Principal(principal) => Ok(principal),
+        _ => Err(another_question()),
+    }
+}
+
 /// How the gateway is, and whether it can open these keys; starts it where there is none.
 pub fn status(keys: Vec<StoredKey>) -> Result<Status, Error> {
     match ask(&Request::Status(keys), &[])? {

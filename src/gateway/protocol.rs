@@ -113,6 +113,8 @@ pub enum Request {
     Status(Vec<StoredKey>),
     /// Say when this call has ended, and all of it is written; one in the queue if it is this principal's.
     Await { call: Uuid, principal: String },
+    /// Say which principal this role has, an OID and a name, and write it down where it has none yet.
+    TakePrincipal { role: u32, name: String },
     /// Look everything of unknown cost up at OpenRouter now.
     SettleNow,
     /// This transaction enqueues calls: stay until it is over.
@@ -246,6 +248,8 @@ pub enum Reply {
     Ended,
     /// The gateway stays, and looks into the queue at the end of the transaction.
     Staying,
+    /// The role's principal: it is durable.
+    Principal(String),
     Status(Status),
     /// What has come of looking everything of unknown cost up.
     SettledNow(Settlements),

@@ -45,6 +45,15 @@ pub fn has_privileges_of(role: &CStr) -> bool {
     }
 }
 
+/// The OID of a table; 0 where there is none.
+pub fn table_oid(schema: &CStr, table: &CStr) -> u32 {
+    // SAFETY: looks in the system cache.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        pg_sys::get_relname_relid(table.as_ptr(), schema).to_u32()
+    }
+}
+
 /// True if there is a schema of that name.
 pub fn schema_exists(name: &CStr) -> bool {
     // SAFETY: looks in the system cache.

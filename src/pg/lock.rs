@@ -125,6 +125,11 @@ pub fn try_lock_for_reading(schema: &CStr, table: &CStr) -> bool {
     try_lock(schema, table, pg_sys::AccessShareLock)
 }
 
+/// As [`try_lock_for_writing`], for changing the table itself: nobody else may use it meanwhile.
+pub fn try_lock_for_changing(schema: &CStr, table: &CStr) -> bool {
+    try_lock(schema, table, pg_sys::AccessExclusiveLock)
+}
+
 fn try_lock(schema: &CStr, table: &CStr, mode: u32) -> bool {
     // SAFETY: looks in the catalog, and asks without waiting.
     unsafe {

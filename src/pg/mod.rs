@@ -17,6 +17,7 @@ pub mod notify;
 pub mod procedure;
 pub mod process;
 pub mod report;
+pub mod savepoint;
 pub mod session;
 pub mod signals;
 pub mod spi;

@@ -86,7 +86,7 @@ const PRIVILEGES: &str = "
     WITH role AS (
         SELECT r.oid, r.rolname::text AS name, EXISTS (
                    SELECT FROM hiems_private.access AS a
-                   WHERE a.grantee_kind = 'role' AND a.grantee = r.rolname) AS has_level
+                   WHERE a.grantee_kind = 'role' AND a.grantee = r.rolname AND a.role_oid = r.oid) AS has_level
         FROM pg_roles AS r WHERE r.rolname IN ('anon', 'authenticated', 'service_role')
         UNION ALL SELECT 0, 'PUBLIC', false
     ), given AS (
@@ -140,11 +140,13 @@ const ROLES: &str = "
     FROM (VALUES ('authenticated', 'caller'), ('service_role', 'service')) AS wanted (name, level)
     JOIN pg_roles AS r ON r.rolname = name
     WHERE NOT EXISTS (SELECT FROM hiems_private.access AS a
-                      WHERE a.grantee_kind = 'role' AND a.grantee = name AND a.level = wanted.level)
+                      WHERE a.grantee_kind = 'role' AND a.grantee = name AND a.role_oid = r.oid
+                        AND a.level = wanted.level)
     UNION ALL
     SELECT 'levels', false, format('anon has the level %s: so has whoever has the public key', level),
            'SELECT hiems.revoke_access(''anon'')'
-    FROM hiems_private.access WHERE grantee_kind = 'role' AND grantee = 'anon'";
+    FROM hiems_private.access AS a JOIN pg_roles AS r ON r.rolname = a.grantee AND r.oid = a.role_oid
+    WHERE a.grantee_kind = 'role' AND a.grantee = 'anon'";
 
 // $1: the roles whose claims count.
 const TOKENS: &str = "
@@ -238,15 +240,27 @@ const BROADCAST: &str = "
            'ALTER TABLE realtime.messages ENABLE ROW LEVEL SECURITY'
     FROM messages WHERE NOT relrowsecurity
     UNION ALL
-    SELECT 'broadcast', true, 'no partition of realtime.messages is for now: what is broadcast is lost',
+    SELECT 'broadcast', true,
+           CASE WHEN is_by_time THEN 'no partition of realtime.messages is for now: what is broadcast is lost'
+                ELSE 'realtime.messages is not partitioned by time: there may be no partition for what is broadcast' END,
            'Realtime makes one a day while clients are connected, and when the next one connects.'
-    FROM messages AS m
-    WHERE m.relkind = 'p' AND NOT EXISTS (
+    FROM messages AS m JOIN pg_partitioned_table AS p ON p.partrelid = m.oid
+         LEFT JOIN pg_attribute AS a ON a.attrelid = m.oid AND a.attnum = p.partattrs[0],
+         -- Bounds of other types cannot be read as points in time.
+         coalesce(p.partstrat = 'r' AND p.partnatts = 1
+                  AND a.atttypid IN ('timestamp'::regtype, 'timestamptz'::regtype, 'date'::regtype), false) AS is_by_time
+    WHERE NOT EXISTS (
         SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid,
              pg_get_expr(c.relpartbound, c.oid) AS bound,
-             regexp_match(bound, 'FROM \\(''([^'']+)''\\) TO \\(''([^'']+)''\\)') AS ends
+             regexp_match(bound, 'FROM \\((?:MINVALUE|''([^'']+)'')\\) TO \\((?:MAXVALUE|''([^'']+)'')\\)') AS ends
         WHERE i.inhparent = m.oid
-          AND (bound = 'DEFAULT' OR localtimestamp >= ends[1]::timestamp AND localtimestamp < ends[2]::timestamp))
+          AND CASE WHEN bound = 'DEFAULT' THEN true
+                   WHEN NOT is_by_time OR ends IS NULL THEN false
+                   WHEN a.atttypid = 'timestamptz'::regtype
+                   THEN now() >= coalesce(ends[1], '-infinity')::timestamptz
+                        AND now() < coalesce(ends[2], 'infinity')::timestamptz
+                   ELSE localtimestamp >= coalesce(ends[1], '-infinity')::timestamp
+                        AND localtimestamp < coalesce(ends[2], 'infinity')::timestamp END)
     UNION ALL
     SELECT 'broadcast', true, 'service_role, as which hiems sends, may not write to realtime.messages',
            'GRANT USAGE ON SCHEMA realtime, and INSERT ON realtime.messages, TO service_role.'

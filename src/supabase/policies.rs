@@ -1,11 +1,14 @@
 //! Who may join the topics of hiems: policies on Realtime's table of messages. The only writer of
 //! `hiems_private.broadcast`, which says that an admin had them made, and on which table.
 
+use std::time::{Duration, Instant};
+
 use pgrx::spi::SpiResult;
 
 use super::{Step, is_there};
-use crate::error::Error;
-use crate::pg::spi;
+use crate::error::{self, Error};
+use crate::pg::xact::Aborted;
+use crate::pg::{interrupts, lock, savepoint, spi, wait};
 
 pub(super) const MESSAGES: &str =
     "SELECT FROM pg_class WHERE oid = to_regclass('realtime.messages')";
@@ -23,13 +26,13 @@ const OWN: &str = "
 // The roles whose policies ask functions of hiems: those that may call them. A policy that calls what a role may
 // not would keep that role from every private channel.
 const ROLES: &str = "
-    SELECT r.rolname::text, quote_ident(r.rolname)
+    SELECT r.rolname::text, quote_ident(r.rolname), format('pg_has_role(%s::oid, ''USAGE'')', r.oid)
     FROM pg_roles AS r
     WHERE NOT r.rolsuper AND NOT r.rolbypassrls
       AND has_function_privilege(r.oid, 'hiems.current_principal()', 'EXECUTE')
       AND has_function_privilege(r.oid, 'hiems.has_level(text)', 'EXECUTE')
       AND EXISTS (SELECT FROM hiems_private.access AS a
-                  WHERE a.grantee_kind = 'role' AND a.grantee = r.rolname)
+                  WHERE a.grantee_kind = 'role' AND a.grantee = r.rolname AND a.role_oid = r.oid)
     ORDER BY 1";
 
 // The roles that they are made for, and how many there are.
@@ -50,10 +53,26 @@ const ARE_THERE: &str = "
     SELECT FROM pg_policy WHERE polrelid = to_regclass('realtime.messages')
       AND polname IN ('hiems_usage', 'hiems_usage_only', 'hiems_closed', 'hiems_not_sent')";
 
-/// The roles that the policies should be made for: names, and quoted ones.
-fn roles() -> SpiResult<(Vec<String>, Vec<String>)> {
-    let roles = spi::read(ROLES, &[], |row| Ok((row.get(1)?, row.get(2)?)))?;
-    Ok(roles.into_iter().filter_map(|(name, quoted)| Some((name?, quoted?))).unzip())
+/// Roles that policies are made for.
+#[derive(Default)]
+struct Roles {
+    names: Vec<String>,
+    quoted: Vec<String>,
+    /// SQL that is true for each, and for whoever has its privileges: by OID, so that it is not another role's one
+    /// day.
+    conditions: Vec<String>,
+}
+
+/// The roles that the policies should be made for.
+fn roles() -> SpiResult<Roles> {
+    let mut roles = Roles::default();
+    let rows = spi::read(ROLES, &[], |row| Ok((row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    for (name, quoted, condition) in rows {
+        roles.names.extend(name);
+        roles.quoted.extend(quoted);
+        roles.conditions.extend(condition);
+    }
+    Ok(roles)
 }
 
 /// The roles that they are made for, and whether all of them are there.
@@ -66,7 +85,7 @@ fn found() -> SpiResult<(Vec<String>, i64)> {
 
 /// What is not as it should be; None: all is well.
 pub(super) fn problem() -> SpiResult<Option<String>> {
-    let ((wanted, _), (made_for, count)) = (roles()?, found()?);
+    let (wanted, (made_for, count)) = (roles()?.names, found()?);
     Ok(match count {
         0 => {
             Some("the policies on realtime.messages are not there: nothing is broadcast".to_owned())
@@ -89,21 +108,26 @@ pub(super) fn put() -> Result<Step, Error> {
     if !is_there(MESSAGES, &[])? {
         return Ok(Step::skipped("broadcast", "no table realtime.messages", HINT));
     }
-    let (names, quoted) = roles()?;
+    let roles = roles()?;
+    let names = roles.names.join(", ");
     if names.is_empty() {
         return Ok(Step::skipped("broadcast", "no role has a level", HINT));
     }
     if problem()?.is_none() {
-        return Ok(Step::kept("broadcast", format!("policies for {}", names.join(", "))));
+        return Ok(Step::kept("broadcast", format!("policies for {names}")));
     }
-    make(&names, &quoted)?;
-    Ok(Step::done("broadcast", format!("policies for {}", names.join(", "))))
+    match savepoint::attempt(|| make(&roles)) {
+        Ok(()) => Ok(Step::done("broadcast", format!("policies for {names}"))),
+        Err(why) => Ok(Step::skipped("broadcast", why.message, NOT_REALTIME_S)),
+    }
 }
 
-fn make(names: &[String], quoted: &[String]) -> SpiResult<()> {
+const NOT_REALTIME_S: &str = "realtime.messages is not as Realtime makes it: mend that, and call hiems.enable_supabase() again.";
+
+fn make(roles: &Roles) -> SpiResult<()> {
     forget()?;
-    let to = quoted.join(", ");
-    if !names.is_empty() {
+    let to = roles.quoted.join(", ");
+    if !roles.names.is_empty() {
         for sql in [
             format!("hiems_usage ON realtime.messages FOR SELECT TO {to} USING ({OWN})"),
             format!(
@@ -114,12 +138,11 @@ fn make(names: &[String], quoted: &[String]) -> SpiResult<()> {
             spi::run_utility(&format!("CREATE POLICY {sql}"))?;
         }
     }
-    let listed: Vec<String> = names.iter().map(pgrx::spi::quote_literal).collect();
-    let listed = listed.join(", ");
+    let is_listed: String = roles.conditions.iter().map(|is| format!(" OR {is}")).collect();
     for sql in [
         format!(
             "hiems_closed ON realtime.messages AS RESTRICTIVE FOR SELECT
-             USING (topic NOT LIKE 'hiems:%' OR current_user = ANY (ARRAY[{listed}]::name[]))"
+             USING (topic NOT LIKE 'hiems:%'{is_listed})"
         ),
         "hiems_not_sent ON realtime.messages AS RESTRICTIVE FOR INSERT
          WITH CHECK (topic NOT LIKE 'hiems:%')"
@@ -151,15 +174,38 @@ pub(super) fn drop() -> Result<Step, Error> {
     Ok(Step::done("broadcast", "the policies on realtime.messages"))
 }
 
+/// How long the table's lock is waited for: Realtime has it for milliseconds, its owner as long as it likes.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// After a level was given or taken: the policies are for the roles that have one. Nothing where broadcasting is
-/// not enabled.
+/// not enabled. The table is somebody else's, who may have changed it, or locked it: that keeps no level from being
+/// taken, and is a WARNING.
 pub fn follow_levels() -> Result<(), Error> {
     if !is_there(MESSAGES, &[])? {
         return Ok(());
     }
-    let ((names, quoted), (made_for, count)) = (roles()?, found()?);
-    if count == 0 || made_for == names {
+    let (roles, (made_for, count)) = (roles()?, found()?);
+    if count == 0 || made_for == roles.names {
         return Ok(());
     }
-    Ok(make(&names, &quoted)?)
+    let made = match lock_messages() {
+        true => savepoint::attempt(|| make(&roles)),
+        false => Err(Aborted::by_lock()),
+    };
+    if let Err(why) = made {
+        error::warn_policies(why.message);
+    }
+    Ok(())
+}
+
+fn lock_messages() -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while !lock::try_lock_for_changing(c"realtime", c"messages") {
+        if Instant::now() > deadline {
+            return false;
+        }
+        wait::wait_for_latch(Duration::from_millis(10));
+        interrupts::check();
+    }
+    true
 }

@@ -135,6 +135,7 @@ impl Batch {
             | Event::Wake
             | Event::Queued { .. }
             | Event::Told { .. }
+            | Event::Principal { .. }
             | Event::Written { .. } => {}
             Event::Key(event) => keyring.serve(event),
         }

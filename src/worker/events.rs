@@ -66,6 +66,8 @@ pub enum Event {
     Undelivered { call: Uuid, principal: String, answer: Vec<u8> },
     /// Say when nothing of this call waits to be written, and it is not in the queue as this principal's.
     Written { call: Uuid, principal: String, done: oneshot::Sender<()> },
+    /// Write down which principal this role has, an OID and a name.
+    Principal { role: u32, name: String, done: oneshot::Sender<Result<String, Failure>> },
     /// How the gateway is, and whether it can open these keys.
     Status { keys: Vec<StoredKey>, done: oneshot::Sender<Status> },
     /// What OpenRouter's record of a generation says.

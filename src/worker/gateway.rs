@@ -4,6 +4,7 @@
 mod chunk;
 mod commit;
 mod leave;
+mod principals;
 mod queue;
 mod recover;
 mod retention;
@@ -259,6 +260,9 @@ impl Gateway {
                 Event::LookedUp { call, found } => self.looked_up.push((call, found)),
                 Event::SettleNow { done } => self.settle_now(done),
                 Event::Written { call, principal, done } => asked.push((call, principal, done)),
+                Event::Principal { role, name, done } => {
+                    drop(done.send(principals::take(role, &name)));
+                }
                 Event::Wake => self.queue.wake(),
                 Event::Queued { ended, done } => {
                     if let QueuedEnd::Back { back, .. } = &*ended {

@@ -107,6 +107,12 @@ impl Connection {
                     };
                     self.reply(&reply, &[]).await?;
                 }
+                Request::TakePrincipal { role, name } => {
+                    let taken = shared.outbox.ask(|done| Event::Principal { role, name, done });
+                    let taken = taken.await.ok_or(ErrorKind::BrokenPipe)?;
+                    let reply = taken.map_or_else(Reply::Refused, Reply::Principal);
+                    self.reply(&reply, &[]).await?;
+                }
                 Request::SettleNow => {
                     let settled = shared.outbox.ask(|done| Event::SettleNow { done });
                     let reply = match self.unless_gone(settled).await? {

@@ -3,9 +3,11 @@
 use super::sources::{Finding, Source};
 
 /// The one module that writes each table.
-const OWNERS: [(&str, &str); 12] = [
+const OWNERS: [(&str, &str); 14] = [
     ("hiems.ai_usage_logs", "src/ledger.rs"),
     ("hiems_private.access", "src/access.rs"),
+    ("hiems_private.principals", "src/principals.rs"),
+    ("hiems_private.principal_roles", "src/principals.rs"),
     ("hiems_private.api_keys", "src/keys.rs"),
     ("hiems_private.calls", "src/worker/journal.rs"),
     ("hiems_private.queue", "src/queue.rs"),

@@ -9,6 +9,7 @@ mod levels;
 mod maintained;
 mod planted;
 mod random;
+mod renamed;
 mod sight;
 mod token_grants;
 mod tokens;

@@ -206,3 +206,31 @@ fn functions_are_what_they_should_be() {
     );
     assert_eq!(paid.as_deref(), Some("6"));
 }
+
+/// Whoever owns the database could set a path for everybody's sessions.
+#[test]
+fn every_function_has_its_own_search_path() {
+    // A procedure with a SET clause cannot commit. What parallel queries may call has to be without one, too: its
+    // library would be loaded in the middle of the query, and have no settings. They are C, and set the path of
+    // what SQL they run themselves.
+    const WITHOUT: &str =
+        "('submit_prompt_detached', 'current_principal', 'current_user_id', 'has_level',
+                             'reporting_time_zone', 'list_api_keys')";
+    let database = Database::without_key();
+    assert_none(
+        &database,
+        "without a search_path of its own",
+        &format!(
+            "SELECT oid::regprocedure::text FROM pg_proc
+             WHERE pronamespace IN ('hiems'::regnamespace, 'hiems_private'::regnamespace)
+               AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false)
+               AND proname NOT IN {WITHOUT}"
+        ),
+    );
+    let listed = database.count(&format!(
+        "pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
+         WHERE p.pronamespace = 'hiems'::regnamespace AND p.proname IN {WITHOUT} AND l.lanname = 'c'
+           AND p.proconfig IS NULL AND (p.prokind = 'p' OR p.proparallel <> 'u')"
+    ));
+    assert_eq!(listed, 6, "the list says why");
+}

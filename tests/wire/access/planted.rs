@@ -1,6 +1,6 @@
 //! Objects planted in a caller's own schema, named like ours and PostgreSQL's, are never used.
 
-use hiems_tests::Database;
+use hiems_tests::{Database, ResultExt};
 use postgres::Client;
 
 use super::{call, text, with_two_rows};
@@ -222,4 +222,48 @@ fn the_plants_work() {
         .expect("a planted function");
     assert_ne!(runs(&database).as_deref(), Some("1false"));
     call(&mut database.admin(), "").expect("an answer");
+}
+
+/// What the owner of a database, who is no superuser, plants for one.
+const FOR_A_SUPERUSER: &str = "
+    CREATE SCHEMA e2;
+    CREATE SEQUENCE e2.runs;
+    CREATE FUNCTION e2.ran(pg_catalog.text) RETURNS boolean LANGUAGE sql
+        AS $$ SELECT nextval('e2.runs') > 0 $$;
+    CREATE FUNCTION e2.equal(pg_catalog.text, pg_catalog.text) RETURNS boolean LANGUAGE sql
+        AS $$ SELECT nextval('e2.runs') > 0 $$;
+    CREATE DOMAIN e2.text AS pg_catalog.text CHECK (e2.ran(VALUE));
+    CREATE OPERATOR e2.= (LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text, FUNCTION = e2.equal);
+    CREATE OPERATOR e2.<> (LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text, FUNCTION = e2.equal)";
+
+/// hiems itself says that a superuser corrects a figure by a row, in a session of the database's own path.
+#[test]
+fn the_database_s_path_runs_nothing_as_a_superuser() {
+    let mut database = Database::new();
+    let owner = database.role("owner");
+    call(&mut database.admin(), "").expect("an answer");
+    let name = database.name.clone();
+    let set = format!("ALTER DATABASE {name} OWNER TO {owner}");
+    database.admin().batch_execute(&set).expect("an owner");
+    let mut planter = database.connect(&owner);
+    planter.batch_execute(FOR_A_SUPERUSER).expect("plants");
+    let set = format!("ALTER DATABASE {name} SET search_path = e2, pg_catalog");
+    planter.batch_execute(&set).expect("the owner may");
+    let mut admin = database.admin();
+    admin
+        .batch_execute(
+            "INSERT INTO hiems.ai_usage_logs (id, created_at, cost_usd, cost_source, outcome, attempts,
+                 streamed, principal, adjusts, calls)
+             SELECT pg_catalog.gen_random_uuid(), pg_catalog.now(), -0.1, 'settled', 'recorded', 0, false,
+                    l.principal, l.id, 0 FROM hiems.ai_usage_logs AS l",
+        )
+        .expect("a correcting row");
+    for sql in ["DELETE FROM hiems.ai_usage_logs", "TRUNCATE hiems.ai_usage_logs"] {
+        assert_eq!(admin.batch_execute(sql).sqlstate(), "42501", "{sql}");
+    }
+    let grant = format!("SELECT hiems.grant_access('{owner}', 'caller')");
+    admin.batch_execute(&grant).expect("a level");
+    let runs = "SELECT last_value::pg_catalog.text || is_called FROM e2.runs";
+    let ran = admin.query_one(runs, &[]).expect("a sequence").get::<_, String>(0);
+    assert_eq!(ran, "1false", "something planted was run");
 }

@@ -73,3 +73,41 @@ fn only_a_superuser_installs_it() {
     let created = database.connect(&owner).batch_execute("CREATE EXTENSION hiems");
     assert_eq!(created.sqlstate(), "42501");
 }
+
+/// A trusted extension's script runs with a superuser's rights: whoever may make one could put it anywhere.
+#[test]
+fn extensions_of_others_are_not_put_into_its_schemas() {
+    let mut database = Database::without_key();
+    let owner = database.role("owner");
+    let name = &database.name;
+    let mut admin = database.admin();
+    admin.batch_execute(&format!("ALTER DATABASE {name} OWNER TO {owner}")).expect("an owner");
+    let mut client = database.connect(&owner);
+    for schema in ["hiems", "hiems_private"] {
+        for sql in [
+            format!("CREATE EXTENSION hstore SCHEMA {schema}"),
+            format!("CREATE EXTENSION IF NOT EXISTS cube WITH SCHEMA {schema} CASCADE"),
+            format!("DO $$ BEGIN CREATE EXTENSION hstore SCHEMA {schema}; END $$"),
+            format!("BEGIN; SAVEPOINT s; CREATE EXTENSION hstore SCHEMA {schema}"),
+        ] {
+            let refusal = client.batch_execute(&sql).refusal();
+            let _ = client.batch_execute("ROLLBACK");
+            assert_eq!(refusal.sqlstate, "42501", "{sql}: {refusal:?}");
+            assert!(refusal.message.contains("schema of hiems"), "{sql}: {refusal:?}");
+        }
+    }
+    // Elsewhere they are as they were, and not to be moved here.
+    client
+        .batch_execute("CREATE SCHEMA mine; CREATE EXTENSION hstore SCHEMA mine")
+        .expect("hstore");
+    let moved = client.batch_execute("ALTER EXTENSION hstore SET SCHEMA hiems_private");
+    assert_eq!(moved.sqlstate(), "42501");
+    admin
+        .batch_execute("SET hiems.allow_drop = on; DROP EXTENSION hiems")
+        .expect("it goes without CASCADE");
+    // A superuser knows what it does, and is in nobody's way.
+    admin
+        .batch_execute("CREATE EXTENSION hiems; CREATE EXTENSION citext SCHEMA hiems")
+        .expect("citext");
+    client.batch_execute("CREATE EXTENSION cube SCHEMA mine").expect("cube");
+}

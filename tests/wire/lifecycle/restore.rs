@@ -15,7 +15,7 @@ const LEDGER: &str = "
     SELECT (to_jsonb(l) - 'booked_xid')::text FROM hiems.ai_usage_logs AS l ORDER BY created_at, id";
 const REST: [&str; 3] = [
     "SELECT to_jsonb(k)::text FROM hiems_private.api_keys AS k ORDER BY name",
-    "SELECT to_jsonb(a)::text FROM hiems_private.access AS a ORDER BY grantee, level",
+    "SELECT (to_jsonb(a) - 'role_oid')::text FROM hiems_private.access AS a ORDER BY grantee, level",
     "SELECT to_jsonb(r)::text FROM hiems_private.exchange_rates AS r ORDER BY rate_date",
 ];
 
@@ -105,6 +105,66 @@ fn a_dump_brings_everything_back_elsewhere() {
     assert_eq!(all(&mut reader, LEDGER).len(), 4);
     reader.execute("SELECT pg_cancel_backend($1)", &[&running.pid]).expect("a signal");
     running.end().1.expect_err("the cancel");
+}
+
+/// Elsewhere roles have other OIDs: whoever has the name there is meant, as by every GRANT of the dump, but not by
+/// what roles had that were dropped by then.
+#[test]
+fn levels_and_principals_of_roles_come_back_by_name() {
+    let home = Cluster::start(&[]);
+    let database = Database::on(&home, Config::default());
+    let mut admin = database.admin();
+    admin.execute("SELECT hiems.set_api_key($1)", &[&KEY]).expect("a key");
+    for role in ["app", "gone", "unknown", "late"] {
+        let sql = format!("CREATE ROLE {role} LOGIN; SELECT hiems.grant_access('{role}', 'admin')");
+        admin.batch_execute(&sql).expect("a role");
+        call(&mut database.connect(role), "{}").expect("an answer");
+    }
+    database.wait_until_booked();
+    for role in ["gone", "unknown"] {
+        let sql = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+        admin.batch_execute(&sql).expect("no role");
+    }
+    // Its privileges would be looked for in the restore.
+    admin.batch_execute("DROP OWNED BY late").expect("no privileges");
+    let dump = home.program("pg_dump").arg(&database.name).output().expect("pg_dump runs");
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+
+    let away = Cluster::start(&[]);
+    let mut elsewhere = away.connect("postgres", "postgres");
+    // Not in the order of home: app's OID is that of home's gone.
+    for role in ["other", "app", "gone"] {
+        elsewhere.batch_execute(&format!("CREATE ROLE {role} LOGIN")).expect("a role");
+    }
+    elsewhere.batch_execute("CREATE DATABASE restored").expect("a database");
+    restore(&away, &dump.stdout);
+    let mut restored = away.connect("restored", "postgres");
+    restored
+        .batch_execute(
+            "SELECT hiems.grant_access('gone', 'caller'), hiems.grant_access('other', 'caller')",
+        )
+        .expect("levels");
+    let who = "SELECT concat_ws(' ', hiems.current_principal(), hiems.has_level('admin'),
+                                (SELECT calls FROM hiems.my_usage_totals))";
+    for (role, found) in
+        [("app", "role:app t 1"), ("gone", "role#2:gone f 0"), ("other", "role:other f 0")]
+    {
+        assert_eq!(all(&mut away.connect("restored", role), who), [found]);
+    }
+    elsewhere.batch_execute("ALTER ROLE other RENAME TO unknown").expect("a name");
+    restored.batch_execute("SELECT hiems.grant_access('unknown', 'caller')").expect("a level");
+    assert_eq!(all(&mut away.connect("restored", "unknown"), who), ["role#2:unknown f 0"]);
+    // One that is made after the restore is not meant, until a superuser says so.
+    elsewhere.batch_execute("CREATE ROLE late LOGIN").expect("a role");
+    restored.batch_execute("SELECT hiems.grant_access('late', 'caller')").expect("a level");
+    assert_eq!(all(&mut away.connect("restored", "late"), who), ["role#2:late f 0"]);
+    restored
+        .batch_execute(
+            "UPDATE hiems_private.principal_roles SET role_oid = 'late'::regrole
+             WHERE principal = 'role:late'",
+        )
+        .expect("a superuser may");
+    assert_eq!(all(&mut away.connect("restored", "late"), who), ["role:late f 1"]);
 }
 
 fn restore(away: &Cluster, dump: &[u8]) {

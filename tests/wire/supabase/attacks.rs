@@ -151,3 +151,44 @@ fn a_subject_that_tries_to_be_another_topic_is_its_own() {
     }
     wait_until("the gateway is there still", SOON, || project.database.gateways().len() == 1);
 }
+
+/// The table is its owner's, who may change it, or lock it for as long as it likes: levels are taken all the same.
+#[test]
+fn a_level_is_taken_whatever_becomes_of_realtime_s_table() {
+    let mut project = Project::new();
+    let roles = ["one", "two"].map(|name| project.database.role(name));
+    let mut admin = project.database.admin();
+    for role in &roles {
+        admin.execute("SELECT hiems.grant_access($1, 'caller')", &[role]).expect("a level");
+    }
+    let made_for =
+        "SELECT cardinality(polroles)::text FROM pg_policy WHERE polname = 'hiems_usage'";
+    let made_for = project.database.text(made_for, &[]);
+    assert_eq!(made_for.as_deref(), Some("3"), "the policies are for these, too");
+    let mut owner = project.database.admin();
+    let lock =
+        "SET ROLE supabase_realtime_admin; BEGIN; LOCK TABLE realtime.messages IN SHARE MODE";
+    owner.batch_execute(lock).expect("the lock");
+    let timeout = format!("SET statement_timeout = '{}s'", SOON.as_secs());
+    admin.batch_execute(&timeout).expect("a setting");
+    let mut take = |role: &String| {
+        let revoked = admin.query_one("SELECT hiems.revoke_access($1)", &[role]).expect("taken");
+        assert!(revoked.get::<_, bool>(0));
+        let mut client = project.database.connect(role);
+        assert_eq!(hiems_tests::call(&mut client, "{}").sqlstate(), "42501");
+    };
+    take(&roles[0]);
+    owner
+        .batch_execute(
+            "COMMIT; RESET ROLE; ALTER TABLE realtime.messages DROP COLUMN extension CASCADE",
+        )
+        .expect("the owner may");
+    take(&roles[1]);
+    assert_eq!(project.database.count("hiems_private.access WHERE level = 'caller'"), 1);
+    // What the broadcast lacks is said by the step, and the others are done.
+    let steps = project.enable();
+    let broadcast = steps.iter().find(|(step, ..)| step == "broadcast").expect("a step");
+    assert_eq!(broadcast.1, "skipped", "{broadcast:?}");
+    assert!(broadcast.2.contains("extension"), "{broadcast:?}");
+    assert_eq!(project.steps("disable_supabase").len(), 4);
+}

@@ -136,6 +136,58 @@ fn a_missing_day_is_found() {
     assert!(found, "{problems:?}");
 }
 
+/// What is in the way may be anybody's: partitions by something else than time have bounds that are no time.
+#[test]
+fn partitions_by_anything_are_looked_at() {
+    let project = Project::new();
+    let key_and_bounds = [
+        ("RANGE (topic)", "FROM ('a') TO ('z')", "is not partitioned by time"),
+        (
+            "RANGE (topic, inserted_at)",
+            "FROM ('a', '2020-01-01') TO ('z', '2020-01-01')",
+            "by time",
+        ),
+        ("LIST (topic)", "IN ('a', 'FROM (''x'') TO (''y'')')", "is not partitioned by time"),
+        ("HASH (topic)", "WITH (MODULUS 1, REMAINDER 0)", "is not partitioned by time"),
+        ("RANGE ((lower(topic)))", "FROM (MINVALUE) TO (MAXVALUE)", "is not partitioned by time"),
+        ("RANGE (inserted_at)", "FROM ('2020-01-01') TO ('2020-01-02')", "is for now"),
+        ("RANGE (inserted_at)", "FROM ('2020-01-01') TO (MAXVALUE)", ""),
+        ("RANGE (inserted_at)", "FROM (MINVALUE) TO ('infinity')", ""),
+        ("RANGE (day)", "FROM ('2020-01-01') TO ('infinity')", ""),
+        ("RANGE (at)", "FROM ('2020-01-01 00:00+05') TO (MAXVALUE)", ""),
+        ("LIST (topic)", "DEFAULT", ""),
+    ];
+    for (key, bounds, words) in key_and_bounds {
+        let bounds = match bounds {
+            "DEFAULT" => bounds.to_owned(),
+            bounds => format!("FOR VALUES {bounds}"),
+        };
+        project
+            .database
+            .admin()
+            .batch_execute(&format!(
+                "DROP TABLE realtime.messages;
+                 CREATE TABLE realtime.messages (
+                     topic text, extension text, payload jsonb, private boolean, inserted_at timestamp,
+                     at timestamptz, day date) PARTITION BY {key};
+                 CREATE TABLE realtime.messages_1 PARTITION OF realtime.messages {bounds};
+                 ALTER TABLE realtime.messages ENABLE ROW LEVEL SECURITY;
+                 GRANT INSERT ON realtime.messages TO service_role"
+            ))
+            .expect(key);
+        let problems = project.problems();
+        let found = problems.iter().any(|(_, _, detail)| detail.contains("partition"));
+        let is_found = problems.iter().any(|(_, _, detail)| {
+            !words.is_empty() && detail.contains("partition") && detail.contains(words)
+        });
+        assert_eq!(
+            (found, is_found),
+            (!words.is_empty(), !words.is_empty()),
+            "{key} {bounds}: {problems:?}"
+        );
+    }
+}
+
 /// Roles are the server's, and what a role is set is everybody's: a server of its own.
 #[test]
 fn what_the_servers_settings_hide_is_found() {

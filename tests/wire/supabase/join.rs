@@ -115,6 +115,34 @@ fn who_loses_its_level_joins_other_topics_still() {
     assert_eq!(project.problems().iter().filter(|(name, ..)| name == "broadcast").count(), 0);
 }
 
+/// Whoever has the name next of a role that had a level joins nothing.
+#[test]
+fn a_role_with_a_dropped_one_s_name_joins_nothing() {
+    let mut project = Project::new();
+    let (boss, other) = (project.database.role("boss"), project.database.role("other"));
+    project
+        .database
+        .admin()
+        .batch_execute(&format!(
+            "CREATE POLICY all_read ON realtime.messages FOR SELECT USING (true);
+             GRANT USAGE ON SCHEMA realtime TO {boss}, {other};
+             GRANT SELECT, INSERT ON realtime.messages TO {boss}, {other};
+             SELECT hiems.grant_access('{boss}', 'reader')"
+        ))
+        .expect("a level");
+    assert!(may(&project, &boss, "{}", "hiems:usage").expect("no policy fails").0);
+    project
+        .database
+        .admin()
+        .batch_execute(&format!(
+            "DROP OWNED BY {boss}; DROP ROLE {boss}; ALTER ROLE {other} RENAME TO {boss}"
+        ))
+        .expect("another boss");
+    let joins = may(&project, &boss, "{}", "hiems:usage").expect("no policy fails");
+    assert!(!joins.0);
+    assert!(may(&project, &boss, "{}", "room:1").expect("no policy fails").0);
+}
+
 /// A role's name is no token's subject.
 #[test]
 fn a_role_called_like_a_user_does_not_join_for_it() {
