@@ -11,7 +11,8 @@ mod stream;
 pub use enqueued::look_at_end;
 
 pub use client::{
-    Answered, Submitted, check, defer, reseal, seal, settle_now, status, submit, wait_for,
+    Answered, Submitted, check, defer, detail_of, reseal, seal, settle_now, status, submit,
+    wait_for,
 };
 pub use many::{Ended, Sent};
 pub use stream::{Next, Stream, stream};
