@@ -67,8 +67,8 @@ lay_validator() {
     # Statically: where hiems is copied to, the programs' libc may be older than PostgreSQL's own.
     cargo rustc --quiet --locked --release -p hiems-validator --bin hiems-validator -- -C target-feature=+crt-static
   else
-    # Together, so that what both are made of is compiled once.
-    cargo build --quiet --locked -p hiems-validator -p fake-openrouter
+    # Of the same packages as the tests, with a test: so what they are made of is compiled once.
+    cargo build --quiet --locked -p hiems-validator -p fake-openrouter -p hiems-tests --bin hiems-validator --test limits
   fi
   program="$("$1" --pkglibdir)/hiems-validator"
   install -m 755 "${CARGO_TARGET_DIR:-$ROOT/target}/$profile/hiems-validator" "$program"
