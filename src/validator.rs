@@ -45,7 +45,7 @@ pub fn check_schema(schema: &str) -> Result<(), Error> {
         Err(why) => Err(Error::Call {
             failure: Failure::new(FailureKind::Unavailable, "the schema cannot be tried")
                 .detail(why)
-                .hint("Install hiems again, and connect again: `make install` lays hiems-validator beside its library."),
+                .hint("hiems-validator has to lie beside the library of hiems, for the server's user to run: `make install` lays it there. After an upgrade, connect again."),
             call: None,
         }),
     }
