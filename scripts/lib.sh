@@ -56,3 +56,22 @@ cargo_env() {
   PGRX_PG_CONFIG_PATH="$(pg_bin "$1")/pg_config"
   export PGRX_PG_CONFIG_PATH
 }
+
+# lay_validator PG_CONFIG [--release]: builds hiems-validator, which hiems.extract() starts, and lays it beside the
+# library.
+lay_validator() {
+  local profile=debug program
+  say "building hiems-validator"
+  if [ "${2:-}" = --release ]; then
+    profile=release
+    # Statically: where hiems is copied to, the programs' libc may be older than PostgreSQL's own.
+    cargo rustc --quiet --locked --release -p hiems-validator --bin hiems-validator -- -C target-feature=+crt-static
+  else
+    # Of the same packages as the tests, with a test: so what they are made of is compiled once.
+    cargo build --quiet --locked -p hiems-validator -p fake-openrouter -p hiems-tests --bin hiems-validator --test limits
+  fi
+  program="$("$1" --pkglibdir)/hiems-validator"
+  install -m 755 "${CARGO_TARGET_DIR:-$ROOT/target}/$profile/hiems-validator" "$program"
+  # The schema {}, and no answer.
+  [ "$(printf '\1\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0{}' | "$program")" = V ] || die "$program does not work"
+}

@@ -23,6 +23,9 @@ mod worker;
 /// OpenRouter's API, without PostgreSQL: requests, answers, what they cost, how they fail.
 mod openrouter;
 
+/// The program that compares answers with schemas.
+mod validator;
+
 /// How the key is sealed, and where the master key is.
 mod vault;
 

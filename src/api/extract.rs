@@ -5,9 +5,11 @@ use pgrx::prelude::*;
 use super::prompt::{call, question};
 use crate::access::{self, Level};
 use crate::error::{Error, or_raise};
-use crate::openrouter::schema::Schema;
+use crate::gateway;
+use crate::openrouter::schema::{self, Schema};
 use crate::pg::arguments::Jsonb;
 use crate::prompt::Prompt;
+use crate::validator;
 
 /// Asks a model one question and returns its answer as JSON that matches `schema`. What each argument is and
 /// which errors there are stands in the function's comment (`sql/90_grants_comments.sql`).
@@ -30,7 +32,7 @@ fn ask(
     schema: Option<String>,
     mut prompt: Prompt,
 ) -> Result<Jsonb, Error> {
-    // Who may not call has nothing compiled, either.
+    // Who may not call has nothing tried, either.
     access::require(Level::Caller)?;
     prompt.messages = Some(question(question_text)?);
     let schema = schema.ok_or_else(|| Error::InvalidArgument {
@@ -38,10 +40,14 @@ fn ask(
         detail: String::new(),
         hint: "Without one, take hiems.complete().".to_owned(),
     })?;
-    let schema = Schema::compile(&schema)?;
+    let schema = Schema::read(schema)?;
+    validator::check_schema(schema.text())?;
     prompt.options = Some(schema.ask_for_it(prompt.options.as_deref())?);
     let (id, body) = call(prompt, true)?;
     // It is booked by now: what is raised rolls back, and it is booked all the same.
-    let answer = schema.read(&body.0).map_err(|what| Error::NotExtracted { call: id, what })?;
+    let _detail = gateway::detail_of(id);
+    let answer = schema::answer_in(&body.0)
+        .and_then(|answer| validator::compare(schema.text(), &answer).map(|()| answer))
+        .map_err(|what| Error::NotExtracted { call: id, what })?;
     Ok(Jsonb(answer))
 }

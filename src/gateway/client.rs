@@ -41,14 +41,18 @@ pub struct Answered {
 /// How often a request that was surely not looked at is handed to the next gateway.
 pub(super) const HANDOVERS: usize = 5;
 
+/// While it lives, a cancel, a timeout and the end of the session name the call that is waited for.
+pub fn detail_of(call: Uuid) -> ErrorDetail {
+    ErrorDetail::new(
+        format!("call {call}: if it was sent, it is finished and booked"),
+        format!("SELECT hiems.await_prompt('{call}') gives its answer, for a while."),
+    )
+}
+
 /// Makes a call and waits for its answer.
 pub fn submit(submit: Submit, body: &[u8]) -> Result<Submitted, Error> {
     let call = submit.entry.id;
-    // A cancel, a timeout, the end of the session.
-    let _detail = ErrorDetail::new(
-        format!("call {call}: if it was sent, it is finished and booked"),
-        format!("SELECT hiems.await_prompt('{call}') gives its answer, for a while."),
-    );
+    let _detail = detail_of(call);
     let (mut connection, reply) = exchange(&Request::Submit(Box::new(submit)), body, None)
         .map_err(|lost| match lost {
             Lost::Before(error) => error,

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod notify;
 pub mod procedure;
 pub mod process;
+pub mod program;
 pub mod report;
 pub mod savepoint;
 pub mod session;

@@ -1,5 +1,7 @@
 //! `hiems.extract()`: the answer as JSON that matches a schema.
 
+mod work;
+
 use std::time::{Duration, Instant};
 
 use hiems_tests::{Database, Refusal, ResultExt, directives};
@@ -159,26 +161,12 @@ fn a_refusal_is_no_answer() {
 fn a_schema_that_cannot_be_used_is_refused_before_anything_is_sent() {
     let database = Database::new();
     let mut client = database.admin();
-    let doubling: serde_json::Map<String, Value> = (0..40)
-        .map(|n| {
-            let next = json!({"$ref": format!("#/$defs/{}", n + 1)});
-            (n.to_string(), if n == 39 { json!({}) } else { json!({"anyOf": [next, next]}) })
-        })
-        .collect();
-    let chain: serde_json::Map<String, Value> = (0..5000)
-        .map(|n| {
-            let next = json!({"properties": {"a": {"$ref": format!("#/$defs/{}", n + 1)}}});
-            (n.to_string(), if n == 4999 { json!({}) } else { next })
-        })
-        .collect();
     let mut nested = json!({});
     for _ in 0..200 {
         nested = json!({"items": nested});
     }
     let many: serde_json::Map<String, Value> =
         (0..40_000).map(|n| (format!("property {n}"), json!({"type": "string"}))).collect();
-    let patterns: serde_json::Map<String, Value> =
-        (0..2_000).map(|n| (format!("^(a+)+{n}$"), json!({}))).collect();
     let cases = [
         json!(true),
         json!([]),
@@ -192,16 +180,12 @@ fn a_schema_that_cannot_be_used_is_refused_before_anything_is_sent() {
         json!({"$ref": 1}),
         json!({"$ref": database.fake.base_url()}),
         json!({"$ref": "file:///etc/passwd"}),
-        json!({"$ref": "#"}),
         json!({"$dynamicRef": "#a"}),
         json!({"pattern": "("}),
         json!({"pattern": "(a)\\1"}),
         json!({"pattern": "(a{1000}){1000}"}),
-        json!({"$defs": doubling, "$ref": "#/$defs/0"}),
-        json!({"$defs": chain, "$ref": "#/$defs/0"}),
         nested,
         json!({"properties": many}),
-        json!({"patternProperties": patterns}),
     ];
     let begin = Instant::now();
     for schema in cases {
