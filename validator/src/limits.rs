@@ -21,9 +21,15 @@ pub fn set() {
     unsafe {
         // Whoever asked is gone: nobody reads the verdict.
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
-        for signal in
-            [libc::SIGTERM, libc::SIGXCPU, libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL]
-        {
+        for signal in [
+            libc::SIGTERM,
+            libc::SIGXFSZ,
+            libc::SIGXCPU,
+            libc::SIGABRT,
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGILL,
+        ] {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_signal as extern "C" fn(c_int) as usize;
             // The stack may be what has run out: Rust's start has laid another one for the main thread.
