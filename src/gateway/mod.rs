@@ -11,8 +11,8 @@ mod stream;
 pub use enqueued::look_at_end;
 
 pub use client::{
-    Answered, Submitted, adopt, check, defer, reseal, seal, settle_now, status, submit, take_principal,
-    wait_for,
+    Answered, Submitted, adopt, check, defer, reseal, seal, settle_now, status, submit,
+    take_principal, wait_for,
 };
 pub use many::{Ended, Sent};
 pub use stream::{Next, Open, Stream, stream};
