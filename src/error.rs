@@ -358,14 +358,9 @@ pub fn refuse_drop() {
 
 /// Tells the caller that its answer is not quite as it came.
 pub fn warn_changed(call: uuid::Uuid) {
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_WARNING,
-        "the answer was changed to fit jsonb",
-        "warn_changed",
-    )
-    .set_detail(format!("call {call}: \\u0000, lone surrogates and the like are replaced."))
-    .set_hint(format!("SELECT hiems.raw_answer('{call}') has it as it came, for a while."))
-    .report(PgLogLevel::WARNING);
+    let detail = format!("call {call}: \\u0000, lone surrogates and the like are replaced.");
+    let hint = format!("SELECT hiems.raw_answer('{call}') has it as it came, for a while.");
+    warn("the answer was changed to fit jsonb", Some(detail), hint);
 }
 
 /// Tells the caller that its ledger rows come later.
@@ -375,33 +370,29 @@ pub fn warn_deferred(calls: &[uuid::Uuid]) {
         1 => ("the call is", ""),
         count => ("the calls are", if count > named.len() { ", ..." } else { "" }),
     };
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_WARNING,
-        format!("a table of hiems is locked: {what} booked when it is free"),
-        "warn_deferred",
-    )
-    .set_detail(format!("call {}{more}", named.join(", ")))
-    .set_hint("Look who holds the lock: pg_locks, or a VACUUM FULL or REINDEX that runs.")
-    .report(PgLogLevel::WARNING);
+    let message = format!("a table of hiems is locked: {what} booked when it is free");
+    let detail = format!("call {}{more}", named.join(", "));
+    let hint = "Look who holds the lock: pg_locks, or a VACUUM FULL or REINDEX that runs.";
+    warn(message, Some(detail), hint);
 }
 
 /// Tells the caller that a key is not of the kind that it is stored as.
 pub fn warn_other_kind(name: &str, kind: &str) {
     let is = if kind == "management" { "inference" } else { "management" };
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_WARNING,
-        format!("the key \"{name}\" is stored as {kind} key, and OpenRouter says it is none"),
-        "warn_other_kind",
-    )
-    .set_hint(format!("Store it anew with the kind '{is}'."))
-    .report(PgLogLevel::WARNING);
+    let message =
+        format!("the key \"{name}\" is stored as {kind} key, and OpenRouter says it is none");
+    warn(message, None, format!("Store it anew with the kind '{is}'."));
 }
 
 /// Tells an admin that the broadcast does not follow the levels.
 pub fn warn_policies(why: String) {
-    let message = "the policies on realtime.messages do not follow the levels";
-    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "warn_policies")
-        .set_detail(why)
-        .set_hint("Once the table is free, and as Realtime makes it: hiems.enable_supabase().")
-        .report(PgLogLevel::WARNING);
+    let hint = "Once the table is free, and as Realtime makes it: hiems.enable_supabase().";
+    warn("the policies on realtime.messages do not follow the levels", Some(why), hint);
+}
+
+fn warn(message: impl Into<String>, detail: Option<String>, hint: impl Into<String>) {
+    let report = ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message.into(), "warn");
+    let report = report.set_hint(hint.into());
+    let report = if let Some(detail) = detail { report.set_detail(detail) } else { report };
+    report.report(PgLogLevel::WARNING);
 }

@@ -19,7 +19,7 @@ use crate::rates::Rate;
 
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.
-pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x08";
+pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x09";
 
 /// What a hello says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
