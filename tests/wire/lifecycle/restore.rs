@@ -60,7 +60,7 @@ fn a_dump_brings_everything_back_elsewhere() {
     // Another server, with the master key brought along.
     let away = Cluster::start_unlike_others(&[], &[]);
     let mut elsewhere = away.connect("postgres", "postgres");
-    for sql in ["CREATE ROLE app LOGIN", "CREATE DATABASE restored"] {
+    for sql in ["CREATE ROLE app LOGIN", "CREATE DATABASE restored OID 70000"] {
         elsewhere.batch_execute(sql).expect(sql);
     }
     restore(&away, &dump.stdout);
