@@ -7,6 +7,8 @@
 #   make test-long         the random tests and the storm, for minutes instead of seconds
 #   make torture           everything goes wrong at random, and the ledger must equal the bill
 #                          (SEED=n CALLS=n FAULTS=n: the run of that seed)
+#   make attack            hostile arguments to every function, and an upstream of garbage, for minutes
+#                          (ATTACK_SECONDS=240 each; HIEMS_TEST_SEED=n: the run of that seed)
 #   make bench             how fast it is: ratios against something measured in the same run
 #   make install           build for, and install into, the PostgreSQL of PG_CONFIG
 #   make clean             remove everything that the scripts made
@@ -19,7 +21,7 @@ SEED ?=
 CALLS ?=
 FAULTS ?=
 
-.PHONY: demo test test-quick test-long torture bench lint install clean
+.PHONY: demo test test-quick test-long torture attack bench lint install clean
 
 demo:
 	@KEEP=$(KEEP) scripts/demo $(PG)
@@ -35,6 +37,9 @@ test-long:
 
 torture:
 	@SEED=$(SEED) CALLS=$(CALLS) FAULTS=$(FAULTS) scripts/torture $(PG)
+
+attack:
+	@scripts/attack $(PG)
 
 bench:
 	@scripts/bench $(PG)

@@ -68,7 +68,7 @@ pub fn raises(sources: &[Source]) -> Vec<Finding> {
 }
 
 /// Files that Cargo names itself.
-const ROOTS: [&str; 16] = [
+const ROOTS: [&str; 17] = [
     "src/lib.rs",
     "benches/batch.rs",
     "benches/limits.rs",
@@ -78,6 +78,7 @@ const ROOTS: [&str; 16] = [
     "fake-openrouter/src/lib.rs",
     "fake-openrouter/src/main.rs",
     "fake-openrouter/tests/http/main.rs",
+    "tests/attack/main.rs",
     "tests/wire/main.rs",
     "tests/torture/main.rs",
     "tests/pure/main.rs",
