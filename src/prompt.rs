@@ -40,7 +40,7 @@ const MAX_LABEL: usize = 512;
 const MAX_SUBJECT: usize = MAX_LABEL - 4;
 const MAX_METADATA: usize = 64 * 1024;
 /// PostgreSQL reads JSON by recursion, and what one process has the stack for another may not.
-const MAX_METADATA_DEPTH: usize = 100;
+const MAX_METADATA_DEPTH: usize = 500;
 /// In characters.
 const MAX_SESSION_ID: usize = 256;
 

@@ -1,7 +1,7 @@
 //! A database of a test's own, with hiems in it and a fake OpenRouter behind it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 
 use fake_openrouter::{Config, Fake};
 use postgres::types::ToSql;
@@ -204,23 +204,42 @@ struct Leftover {
     roles: Vec<String>,
 }
 
-/// Has a thread of its own drop it: no test waits for that. A database that cannot be dropped goes with the
-/// server.
+/// How many threads drop databases: each DROP DATABASE waits for a gateway's end, and for a checkpoint.
+const DROPPERS: usize = 4;
+/// How many databases may wait to be dropped before tests wait for that: each has a gateway, and a server has
+/// room for a hundred.
+const MOST_LEFT_OVER: usize = 24;
+
+/// Has a thread of its own drop it: a test waits for that only where too many are left over. A database that
+/// cannot be dropped goes with the server.
 fn drop_later(leftover: Leftover) {
-    static DROPPER: OnceLock<mpsc::Sender<Leftover>> = OnceLock::new();
-    let dropper = DROPPER.get_or_init(|| {
-        let (sender, leftovers) = mpsc::channel::<Leftover>();
-        std::thread::spawn(move || {
-            for Leftover { config, name, roles } in leftovers {
-                let Ok(mut admin) = config.connect(NoTls) else { continue };
-                let _ = admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
-                for role in roles {
-                    let _ = admin.batch_execute(&format!("DROP ROLE {role}"));
+    static DROPPERS_OF_ALL: OnceLock<mpsc::SyncSender<Leftover>> = OnceLock::new();
+    let droppers = DROPPERS_OF_ALL.get_or_init(|| {
+        let (sender, leftovers) = mpsc::sync_channel::<Leftover>(MOST_LEFT_OVER);
+        let leftovers = Arc::new(Mutex::new(leftovers));
+        for _ in 0..DROPPERS {
+            let leftovers = Arc::clone(&leftovers);
+            std::thread::spawn(move || {
+                loop {
+                    let next = leftovers.lock().expect("the leftovers").recv();
+                    let Ok(leftover) = next else { return };
+                    leftover.remove();
                 }
-            }
-        });
+            });
+        }
         sender
     });
-    // The thread ends with the process alone.
-    let _ = dropper.send(leftover);
+    // The threads end with the process alone.
+    let _ = droppers.send(leftover);
+}
+
+impl Leftover {
+    fn remove(&self) {
+        let Leftover { config, name, roles } = self;
+        let Ok(mut admin) = config.connect(NoTls) else { return };
+        let _ = admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
+        for role in roles {
+            let _ = admin.batch_execute(&format!("DROP ROLE {role}"));
+        }
+    }
 }

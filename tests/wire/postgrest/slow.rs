@@ -119,7 +119,7 @@ fn a_client_that_goes_away_has_its_call_finished_and_booked() {
 
 #[test]
 fn slow_calls_fill_the_pool_and_the_queue_does_not() {
-    let pool = [("PGRST_DB_POOL", "2"), ("PGRST_DB_POOL_ACQUISITION_TIMEOUT", "1")];
+    let pool = [("PGRST_DB_POOL", "2"), ("PGRST_DB_POOL_ACQUISITION_TIMEOUT", "5")];
     let slow = prompt(&[("fake_header_delay_ms", "50000")]);
 
     let site = Site::with(&pool);
