@@ -66,7 +66,7 @@ impl Cluster {
     pub fn start_in(settings: &[&str], environment: &[(&str, &str)]) -> Cluster {
         let environment = [&[("FROM_TEMPLATE", "1")], environment].concat();
         // A release build, which the benchmarks use, has no such setting.
-        let pace: &[&str] = if cfg!(debug_assertions) { &["hiems.test_pace = 10"] } else { &[] };
+        let pace: &[&str] = if cfg!(debug_assertions) { &["hiems.test_pace = 4"] } else { &[] };
         Cluster::initialised(&[pace, settings].concat(), &environment)
     }
 

@@ -118,7 +118,7 @@ fn metadata_that_another_process_could_not_read_is_refused() {
             assert_eq!(refusal.sqlstate, "22023", "{sql}");
             assert!(refusal.detail.contains(&format!("{depth} deep")), "{refusal:?}");
         }
-        client.query(sql, &[&user_message("hello"), &metadata(500)]).expect("not too deep");
+        client.query(sql, &[&user_message("hello"), &metadata(100)]).expect("not too deep");
     }
     assert_bill(&database);
     assert_eq!(database.fake.requests().len(), 4);
