@@ -8,7 +8,7 @@
 #   make torture           everything goes wrong at random, and the ledger must equal the bill
 #                          (SEED=n CALLS=n FAULTS=n: the run of that seed)
 #   make attack            hostile arguments to every function, and an upstream of garbage, for minutes
-#                          (ATTACK_SECONDS=240 each; HIEMS_TEST_SEED=n: the run of that seed)
+#                          (ATTACK_SECONDS=150 each; HIEMS_TEST_SEED=n: the run of that seed)
 #   make bench             how fast it is: ratios against something measured in the same run
 #   make install           build for, and install into, the PostgreSQL of PG_CONFIG
 #   make clean             remove everything that the scripts made

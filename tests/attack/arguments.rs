@@ -2,29 +2,29 @@
 
 use hiems_tests::Random;
 
-/// A literal for the argument of this name and type, as SQL. A type that is not listed is given NULL. Every other
+/// A literal for the argument of this name, and of this type of pg_catalog, as SQL. A type that is not listed is given NULL. Every other
 /// time a name that has one gets a good value, so that whole calls are made with one bad argument.
 pub fn literal(random: &mut Random, name: &str, type_name: &str) -> String {
     if let Some((_, good)) = GOOD.iter().find(|(of, _)| *of == name)
         && random.percent(60)
     {
-        return format!("'{good}'::{type_name}");
+        return format!("'{good}'::pg_catalog.{type_name}");
     }
     let value = match type_name {
         "text" => text(random),
         "jsonb" | "json" => json(random),
-        "integer" | "bigint" | "smallint" => random.pick(&INTEGERS).to_string(),
+        "int4" | "int8" | "int2" => random.pick(&INTEGERS).to_string(),
         "numeric" => random.pick(&NUMERICS).to_string(),
-        "boolean" => random.pick(&["true", "false"]).to_string(),
+        "bool" => random.pick(&["true", "false"]).to_string(),
         "uuid" => random.pick(&UUIDS).to_string(),
-        "timestamp with time zone" | "date" => random.pick(&TIMES).to_string(),
+        "timestamptz" | "date" => random.pick(&TIMES).to_string(),
         "interval" => random.pick(&INTERVALS).to_string(),
         _ => return "NULL".to_owned(),
     };
     if random.percent(10) {
-        return format!("NULL::{type_name}");
+        return format!("NULL::pg_catalog.{type_name}");
     }
-    format!("'{}'::{type_name}", value.replace('\'', "''"))
+    format!("'{}'::pg_catalog.{type_name}", value.replace('\'', "''"))
 }
 
 const GOOD: [(&str, &str); 5] = [

@@ -15,9 +15,9 @@ pub struct Function {
 /// All that can be called in a statement: of both schemas, without the functions of triggers.
 pub fn functions(admin: &mut Client) -> Vec<Function> {
     const FUNCTIONS: &str = "
-        SELECT p.oid::regproc::text, p.prokind = 'p', p.pronargdefaults::int,
-               ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (type, place)
-                     ORDER BY a.place),
+        SELECT format('%I.%I', p.pronamespace::regnamespace, p.proname), p.prokind = 'p', p.pronargdefaults::int,
+               ARRAY(SELECT t.typname::text FROM unnest(p.proargtypes) WITH ORDINALITY AS a (type, place)
+                     JOIN pg_type AS t ON t.oid = a.type ORDER BY a.place),
                coalesce(p.proargnames, '{}')
         FROM pg_proc AS p
         WHERE p.pronamespace IN ('hiems'::regnamespace, 'hiems_private'::regnamespace)

@@ -25,7 +25,11 @@ fn statement(random: &mut Random, function: &Function) -> String {
 }
 
 /// Makes some calls; gives the SQLSTATEs that came.
-fn attack(client: &mut Client, random: &mut Random, functions: &[Function]) -> BTreeSet<String> {
+pub fn attack(
+    client: &mut Client,
+    random: &mut Random,
+    functions: &[Function],
+) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     for _ in 0..CALLS {
         let function = random.pick(functions);

@@ -1,11 +1,13 @@
 //! Attacks that can be made again and again: every function is given hostile arguments by every kind of role, and
-//! an upstream answers with garbage. Nothing may crash, nothing may end in an internal error, no process may
+//! with stand-ins for PostgreSQL's own functions in
+//! their search_path too, and an upstream answers with garbage. Nothing may crash, nothing may end in an internal error, no process may
 //! grow without bound, and afterwards the ledger is the fake's bill. `make attack` takes minutes; the short form
 //! in `make test` takes seconds.
 
 mod arguments;
 mod catalogue;
 mod functions;
+mod planted;
 mod upstream;
 
 use std::time::{Duration, Instant};
