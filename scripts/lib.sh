@@ -66,6 +66,9 @@ lay_validator() {
     profile=release
     # Statically: where hiems is copied to, the programs' libc may be older than PostgreSQL's own.
     cargo rustc --quiet --locked --release -p hiems-validator --bin hiems-validator -- -C target-feature=+crt-static
+  elif [ "${FOR_DEMO:-}" = 1 ]; then
+    # With the fake OpenRouter, which the demo needs next, and without what the tests are made of.
+    cargo build --quiet --locked -p hiems-validator -p fake-openrouter
   else
     # Of the same packages as the tests, with a test: so what they are made of is compiled once.
     cargo build --quiet --locked -p hiems-validator -p fake-openrouter -p hiems-tests --bin hiems-validator --test limits
