@@ -371,7 +371,7 @@ pub fn define() {
     #[cfg(debug_assertions)]
     number(
         c"hiems.test_pace",
-        c"How many times as often as else the gateway does what it does at intervals: for tests.",
+        c"The gateway's intervals are divided by this, so that tests wait less.",
         c"There is no such setting in a release build.",
         &TEST_PACE,
         1,

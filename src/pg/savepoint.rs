@@ -1,4 +1,4 @@
-//! What may fail without the caller's transaction.
+//! Runs code in a subtransaction, so that its failure leaves the caller's transaction alive.
 
 use std::panic::AssertUnwindSafe;
 

@@ -87,8 +87,8 @@ fn switch_off() -> SwitchOff {
     SwitchOff::None
 }
 
-/// An interval of the gateway's own, such as from one sweep to the next. Tests shorten it, in debug builds
-/// alone, by hiems.test_pace: they would wait for nothing else. For the main thread, which settings belong to.
+/// An interval of the gateway's own, such as from one sweep to the next. Debug builds
+/// alone divide it by hiems.test_pace, so that tests wait less. To be called on the main thread, which settings belong to.
 #[cfg(debug_assertions)]
 pub fn interval(of: Duration) -> Duration {
     of / u32::try_from(TEST_PACE.get()).unwrap_or(1).max(1)

@@ -1,4 +1,4 @@
-//! Arguments that nobody in his right mind would give.
+//! Hostile arguments: for each type, values that are empty, huge, deep, out of range or made to be misread.
 
 use hiems_tests::Random;
 
