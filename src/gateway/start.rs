@@ -10,6 +10,9 @@ use crate::pg::{background, identity, interrupts, process, wait};
 
 /// A start takes some 20 ms; a leaving gateway may have to be waited for.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many gateways one caller starts. A gateway may be told to end, by an administrator or by
+/// DROP DATABASE, before it is ready; one that cannot start at all is not tried for long.
+const STARTS: usize = 3;
 const POLL: Duration = Duration::from_millis(2);
 
 /// A connection to this database's gateway.
@@ -25,17 +28,29 @@ pub fn connect() -> Result<Connection, Error> {
         Found::Older(Some(pid)) => process::ask_to_end(pid),
         Found::Older(None) | Found::Nobody => {}
     }
+    for _ in 0..STARTS {
+        if let Some(connection) = start(&files)? {
+            return Ok(connection);
+        }
+    }
+    Err(Error::GatewayDown { detail: "It ended at once.".to_owned() })
+}
+
+/// Starts a gateway and waits until one is ready. None where the started one has ended before that.
+fn start(files: &Files) -> Result<Option<Connection>, Error> {
     let started = background::start_gateway().ok_or(Error::NoWorkerSlot)?;
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        // Asked before the last look: one that found another at work ends at once.
+        // Asked before the look: a gateway that finds another one at work ends at once.
         let has_ended = started.has_ended();
-        if let Found::Ready(connection) = look(&files)? {
-            return Ok(connection);
+        if let Found::Ready(connection) = look(files)? {
+            return Ok(Some(connection));
         }
-        if has_ended || Instant::now() > deadline {
-            let what = if has_ended { "It ended at once." } else { "It is not ready." };
-            return Err(Error::GatewayDown { detail: what.to_owned() });
+        if has_ended {
+            return Ok(None);
+        }
+        if Instant::now() > deadline {
+            return Err(Error::GatewayDown { detail: "It is not ready.".to_owned() });
         }
         wait::wait_for_latch(POLL);
         interrupts::check();

@@ -91,9 +91,9 @@ fn gateways_that_are_ended_again_and_again_lose_nothing() {
             .map(|_| {
                 let mut client = database.admin();
                 scope.spawn(move || {
-                    (0..calls)
-                        .filter(|_| call(&mut client, &[("fake_delay_ms", "5")]).is_ok())
-                        .count()
+                    for _ in 0..calls {
+                        call(&mut client, &[("fake_delay_ms", "5")]).expect("an answer");
+                    }
                 })
             })
             .collect();
@@ -106,8 +106,9 @@ fn gateways_that_are_ended_again_and_again_lose_nothing() {
             std::thread::park_timeout(Duration::from_millis(100));
         }
         assert!(ended.len() > 2, "the gateway was ended {} times", ended.len());
-        let answered: usize = callers.into_iter().map(|c| c.join().expect("no panic")).sum();
-        assert_eq!(answered, sessions * calls, "every call was answered");
+        for caller in callers {
+            caller.join().expect("every call was answered");
+        }
     });
     database.wait_until_booked();
     assert_eq!(database.fake.bill().len(), sessions * calls);
