@@ -14,8 +14,18 @@ use hiems_tests::{Cluster, Config, Database, KEY};
 use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
 
-/// The upstream's delay in ms, and sessions.
-const CELLS: [(u32, usize); 6] = [(0, 1), (0, 8), (0, 32), (50, 1), (50, 8), (50, 32)];
+/// The upstream's delay in ms, and sessions. 300 ms is faster than any real model answers.
+const CELLS: [(u32, usize); 9] = [
+    (0, 1),
+    (0, 8),
+    (0, 32),
+    (50, 1),
+    (50, 8),
+    (50, 32),
+    (300, 1),
+    (300, 32),
+    (300, 150),
+];
 const TIME: Duration = Duration::from_secs(3);
 const MODES: [&str; 3] = ["off", "coalesced", "commit"];
 
@@ -64,7 +74,7 @@ fn main() {
     // As in production: every commit reaches the disk.
     let cluster = Cluster::start(&[
         "fsync = on",
-        "max_connections = 300",
+        "max_connections = 1000",
         "shared_buffers = '1GB'",
         "max_wal_size = '4GB'",
         "jit = off",
