@@ -15,17 +15,8 @@ use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
 
 /// The upstream's delay in ms, and sessions. 300 ms is faster than any real model answers.
-const CELLS: [(u32, usize); 9] = [
-    (0, 1),
-    (0, 8),
-    (0, 32),
-    (50, 1),
-    (50, 8),
-    (50, 32),
-    (300, 1),
-    (300, 32),
-    (300, 150),
-];
+const CELLS: [(u32, usize); 9] =
+    [(0, 1), (0, 8), (0, 32), (50, 1), (50, 8), (50, 32), (300, 1), (300, 32), (300, 150)];
 const TIME: Duration = Duration::from_secs(3);
 const MODES: [&str; 3] = ["off", "coalesced", "commit"];
 

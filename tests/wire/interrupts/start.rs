@@ -53,13 +53,12 @@ fn a_gateway_that_is_ended_while_it_starts_is_started_again() {
     let running = Running::start(database.admin(), "{}");
     wait_until("a gateway is on its way", SOON, || database.gateways().len() == 1);
     let first = database.gateways()[0];
-    database
-        .admin()
-        .execute("SELECT pg_terminate_backend($1)", &[&first])
-        .expect("a signal");
-    wait_until("the next gateway is on its way", SOON, || {
-        matches!(database.gateways()[..], [pid] if pid != first)
-    });
+    database.admin().execute("SELECT pg_terminate_backend($1)", &[&first]).expect("a signal");
+    wait_until(
+        "the next gateway is on its way",
+        SOON,
+        || matches!(database.gateways()[..], [pid] if pid != first),
+    );
     drop(lock);
     let (_, answer) = running.end();
     answer.expect("an answer");
