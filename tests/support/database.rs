@@ -168,6 +168,20 @@ impl<'c> Database<'c> {
         }
     }
 
+    /// Kills a process of the server with SIGKILL, after which the server ends every session and starts
+    /// anew. Returns once the server takes connections again.
+    pub fn crash_by_killing(&self, pid: i32) {
+        let mut witness = self.admin();
+        let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+        assert!(killed.expect("kill runs").success());
+        wait_until("the server has noticed", crate::SOON, || {
+            witness.batch_execute("SELECT").is_err()
+        });
+        wait_until("the server is back", crate::SOON, || {
+            self.config("postgres").connect(postgres::NoTls).is_ok()
+        });
+    }
+
     /// The process ids of this database's gateways.
     pub fn gateways(&self) -> Vec<i32> {
         self.admin()

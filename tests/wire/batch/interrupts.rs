@@ -1,6 +1,5 @@
 //! The caller is cancelled, timed out, terminated or killed in the middle.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hiems_tests::{Cluster, Config, Database, ResultExt, Running, cluster, wait_until};
@@ -95,10 +94,9 @@ fn a_killed_caller_s_calls_are_found_again() {
     wait_until("some have ended", SOON, || database.fake.bill().len() >= 20);
     // Their ids are in the journal 10 ms after the headers.
     std::thread::park_timeout(Duration::from_millis(100));
-    let killed = Command::new("kill").args(["-9", &running.pid.to_string()]).status();
-    assert!(killed.expect("kill").success());
+    database.crash_by_killing(running.pid);
     running.end().1.expect_err("no rows");
-    wait_until("the server is back, and a gateway with it", SOON, || {
+    wait_until("there is a gateway again", SOON, || {
         let client = database.config("postgres").connect(postgres::NoTls);
         client.is_ok_and(|mut client| client.batch_execute("SELECT hiems.settle_now()").is_ok())
     });

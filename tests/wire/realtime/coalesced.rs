@@ -146,17 +146,10 @@ fn what_a_gateway_that_crashed_has_not_told_the_next_one_tells() {
     let mut client = database.admin();
     let mut transaction = client.transaction().expect("a transaction");
     call(&mut transaction, "hello", "u");
-    let mut other = database.admin();
     let lock = "BEGIN; LOCK TABLE hiems_private.calls; PREPARE TRANSACTION 'lock'";
     database.admin().batch_execute(lock).expect("a lock on the journal");
-    let gateway = database.gateways()[0].to_string();
-    let killed = std::process::Command::new("kill").args(["-9", &gateway]).status();
-    assert!(killed.expect("kill runs").success());
-    wait_until("the server has noticed", SOON, || other.batch_execute("SELECT").is_err());
+    database.crash_by_killing(database.gateways()[0]);
     transaction.commit().expect_err("its session has ended");
-    wait_until("the server is back", SOON, || {
-        database.config("postgres").connect(postgres::NoTls).is_ok()
-    });
     let mut listener = Listener::of(&database);
     database.admin().batch_execute("ROLLBACK PREPARED 'lock'").expect("the lock goes");
     call(&mut database.admin(), "hello", "u");

@@ -35,7 +35,12 @@ fn waiting(database: &Database) -> Running {
     let mut client = database.admin();
     open(&mut client, &SLOW);
     fetch(&mut client, "2").expect("rows");
-    Running::with(client, |client| fetch(client, "ALL").map(|_| String::new()))
+    let running = Running::with(client, |client| fetch(client, "ALL").map(|_| String::new()));
+    // A cancel that comes before its statement has begun does nothing.
+    let waits =
+        format!("pg_stat_activity WHERE pid = {} AND wait_event = 'Extension'", running.pid);
+    wait_until("it waits for the next row", SOON, || database.count(&waits) == 1);
+    running
 }
 
 fn signal(database: &Database, function: &str, pid: i32) {
@@ -153,17 +158,8 @@ fn a_killed_backend_loses_nothing() {
             .query_one("SELECT generation_id IS NOT NULL FROM hiems_private.calls", &[])
             .is_ok_and(|row| row.get(0))
     });
-    std::process::Command::new("kill")
-        .args(["-9", &running.pid.to_string()])
-        .status()
-        .expect("a signal");
+    database.crash_by_killing(running.pid);
     running.end().1.expect_err("the session is over");
-    wait_until("the server is back", SOON, || {
-        let config = cluster.config(&database.name, "postgres");
-        config
-            .connect(postgres::NoTls)
-            .is_ok_and(|mut client| client.batch_execute("SELECT 1").is_ok())
-    });
     hiems_tests::call(&mut database.admin(), "{}").expect("an answer");
     database.wait_until_booked();
     let rows = database.ledger();
