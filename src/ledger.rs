@@ -221,11 +221,6 @@ const BOOK_ALL_FINISHED: &str = book_finished!(
 );
 const BOOK_FINISHED: &str = book_finished!("c.id = ANY ($2::uuid[])", "NULL::bigint");
 
-const FORGET_BOOKED: &str = "
-    DELETE FROM hiems_private.calls AS c
-    WHERE c.id = ANY ($1::uuid[]) AND EXISTS (SELECT FROM hiems.ai_usage_logs AS l WHERE l.id = c.id)
-    RETURNING c.id";
-
 /// Which calls the sweep looks at.
 pub enum Look<'a> {
     /// All in the journal but these, whose callers may still be reading their answers.
@@ -244,13 +239,6 @@ pub struct Swept {
     /// How many calls are left on their way, as far as they were counted: more than none if there are any.
     /// None where only some were looked at.
     pub left: Option<i64>,
-}
-
-/// Forgets those of these calls whose rows are there to be seen, and so durable; gives them. Behind [`try_lock`], in
-/// the gateway's own transaction.
-pub fn forget_booked(calls: &[Uuid]) -> SpiResult<Vec<Uuid>> {
-    let booked = spi::query(FORGET_BOOKED, &[ids(calls).into()], |row| row.get::<pgrx::Uuid>(1))?;
-    Ok(booked.into_iter().flatten().map(call).collect())
 }
 
 /// Books at most `limit` settled calls whose callers' transactions are over and have left no row, and

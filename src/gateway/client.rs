@@ -8,13 +8,12 @@ use zeroize::Zeroizing;
 
 use super::connection::{Broken, Connection};
 use super::protocol::{
-    Lacks, Reply, Request, SealRequest, SealedKey, Settlements, Status, StoredKey, Submit,
+    Reply, Request, SealRequest, SealedKey, Settlements, Status, StoredKey, Submit,
 };
 use super::start;
 use crate::error::Error;
 use crate::openrouter::key_info::KeyInfo;
 use crate::pg::error_detail::ErrorDetail;
-use crate::pg::xact;
 
 thread_local! {
     // Taken out during a call, so that the unwinding of a cancel closes it.
@@ -65,14 +64,7 @@ pub fn submit(submit: Submit, body: &[u8]) -> Result<Submitted, Error> {
         KEPT.set(Some(connection));
     }
     match reply {
-        (Reply::Answered { mut entry, is_changed, lacks }, body) => {
-            if let Some((row, Lacks { cost_usd, rate })) = entry.as_mut().zip(lacks) {
-                if let Some(rate) = rate {
-                    rate.add_to(row, cost_usd.as_ref());
-                }
-                // The gateway forgets the call once the row is there to be seen.
-                xact::force_durable_commit();
-            }
+        (Reply::Answered { entry, is_changed }, body) => {
             Ok(Submitted::Answered(Answered { entry, body, is_changed }))
         }
         (Reply::Replay { call }, _) => Ok(Submitted::Replay(call)),

@@ -19,7 +19,7 @@ use crate::rates::Rate;
 
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.
-pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x09";
+pub const HELLO: [u8; 8] = *b"hiem\0\0\0\x0a";
 
 /// What a hello says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,12 +213,10 @@ pub struct StoredKey {
 #[derive(Serialize, Deserialize)]
 pub enum Reply {
     /// The settled ledger row as JSON text, None where the gateway has to book it later; whether the
-    /// answer had to be changed to fit `jsonb`. The body is OpenRouter's answer. `lacks`: what is to be added to the
-    /// row, where its settlement is not durable yet.
+    /// answer had to be changed to fit `jsonb`. The body is OpenRouter's answer.
     Answered {
         is_changed: bool,
         entry: Option<String>,
-        lacks: Option<Lacks>,
     },
     /// A chunk of a stream's, the body: JSON that `jsonb` takes. The stream ends with another reply.
     Delta,
@@ -264,13 +262,6 @@ pub enum Reply {
     Resealed(Vec<SealedKey>),
     /// Every key is sealed with the newest master key already, and no other is hiems's to make.
     NoNewMasterKey,
-}
-
-/// What a row lacks that only a process of one thread can reckon: the cost in SEK, where there is a rate.
-#[derive(Serialize, Deserialize)]
-pub struct Lacks {
-    pub cost_usd: Option<Number>,
-    pub rate: Option<Rate>,
 }
 
 /// What has come of looking calls up at OpenRouter, in calls.

@@ -3,7 +3,6 @@
 
 pub mod book;
 mod ending;
-mod first;
 mod keys;
 mod part;
 mod room;
@@ -19,7 +18,6 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use ending::{Caller, Ending};
-use first::Firsts;
 use keys::{TakenHere, take_keys};
 pub use room::Room;
 
@@ -45,7 +43,7 @@ pub struct Batch {
     spilled: Vec<Intent>,
     generations: HashMap<Uuid, Generation>,
     spilled_generations: HashMap<Uuid, String>,
-    /// The generations' ids, or how calls ended, that a file holds as well, until this is committed.
+    /// The generations' ids that a file holds as well, until this is committed.
     kept: HashMap<Uuid, Kept>,
     again: Vec<(Uuid, i32, Asked<()>)>,
     settlements: Vec<Ending>,
@@ -134,7 +132,6 @@ impl Batch {
             | Event::SettleNow { .. }
             | Event::Wake
             | Event::Queued { .. }
-            | Event::Told { .. }
             | Event::Principal { .. }
             | Event::Written { .. } => {}
             Event::Key(event) => keyring.serve(event),
@@ -149,12 +146,6 @@ impl Batch {
     /// Gives what files hold as well.
     pub fn take_kept(&mut self) -> impl Iterator<Item = Kept> {
         std::mem::take(&mut self.kept).into_values()
-    }
-
-    /// How this call ended stands in a file: its generation's id need stand nowhere else.
-    pub fn forget_kept(&mut self, of: Uuid) {
-        self.forget_generation(of);
-        self.kept.remove(&of);
     }
 
     /// A generation's id that need not be written any more.
@@ -221,7 +212,7 @@ impl Batch {
         let log_content = conditions.log_content;
         let without_intents = conditions.without_intents;
         let (books, tells_usage) = (conditions.books, conditions.tells_usage);
-        if !journal::try_lock() || self.needs_rates() && !rates::try_lock() {
+        if !journal::try_lock() || !self.settlements.is_empty() && !rates::try_lock() {
             return Err(Aborted::by_lock());
         }
         if !self.is_urgent() {
@@ -288,7 +279,6 @@ impl Batch {
         let mut go = Vec::new();
         let mut intents = Vec::new();
         let mut taken = TakenHere::of(&self.spilled);
-        let mut firsts = Firsts::new(&conditions, &created_at);
         for (submit, _) in &self.intents {
             let entry = &submit.entry;
             if !keys.contains_key(entry.key_name.as_str()) {
@@ -309,7 +299,6 @@ impl Batch {
                         continue;
                     }
                     taken.add(submit);
-                    let first = firsts.of(submit)?;
                     intents.push(Intent {
                         id: entry.id,
                         caller_xid: submit.xid.map(|xid| xid.to_string()),
@@ -320,7 +309,7 @@ impl Batch {
                         batch: submit.batch,
                     });
                     let authorization = authorization.clone();
-                    Ok(Go { authorization, created_at: created_at.clone(), first })
+                    Ok(Go { authorization, created_at: created_at.clone() })
                 }
             });
         }

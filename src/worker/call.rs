@@ -12,16 +12,15 @@ use futures_util::FutureExt;
 use reqwest::header::HeaderValue;
 use tokio::sync::watch;
 
-use super::events::{Event, First, Go, Hold};
+use super::events::{Event, Go, Hold};
 use super::generation_ids::Came;
 use super::server::{Flight, Queue, Rows, Shared, Slot};
 use super::settlement::Settlement;
-use crate::gateway::protocol::{Lacks, Reply, Submit};
+use crate::gateway::protocol::{Reply, Submit};
 use crate::ledger::Entry;
 use crate::openrouter::answer::HttpAnswer;
 use crate::openrouter::client::{HttpError, OpenRouter};
 use crate::openrouter::failure::{Failure, FailureKind};
-use crate::rows::json;
 
 /// A reply and its body.
 pub type Answer = (Reply, Vec<u8>);
@@ -77,7 +76,7 @@ async fn admit(
     };
     let charges_beyond_tokens = submit.charges_beyond_tokens;
     let keeps_answer = submit.keeps_answer || submit.idempotency.is_some();
-    let (Go { authorization, created_at, first }, _flight) =
+    let (Go { authorization, created_at }, _flight) =
         match admission(&shared, submit, gone.clone()).await {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
@@ -95,7 +94,6 @@ async fn admit(
         body,
         charges_beyond_tokens,
         keeps_answer,
-        first,
         deadline,
         gone,
         rows,
@@ -180,7 +178,6 @@ pub async fn once(
         body: once.body,
         charges_beyond_tokens: once.charges_beyond_tokens,
         keeps_answer: true,
-        first: None,
         deadline: Instant::now() + openrouter.request_timeout(),
         gone,
         rows: None,
@@ -198,8 +195,6 @@ struct Sending {
     charges_beyond_tokens: bool,
     /// True where the answer may be asked for a second time.
     keeps_answer: bool,
-    /// Set where the caller may be told first.
-    first: Option<First>,
     /// The end of the caller's time, for all attempts together.
     deadline: Instant,
     gone: watch::Receiver<bool>,
@@ -233,10 +228,7 @@ impl Sending {
                 {
                     slot.leave();
                 }
-                return match self.first.take().filter(|_| settlement.is_plain()) {
-                    Some(first) => tell_first(&self.shared, settlement, first).await,
-                    None => settle(&self.shared, settlement).await,
-                };
+                return settle(&self.shared, settlement).await;
             }
             entry.attempts += 1;
             let attempts = entry.attempts;
@@ -272,7 +264,7 @@ impl Sending {
         if let Some(id) = id {
             let came = Came { id: entry.id, attempts: entry.attempts, generation_id: id.clone() };
             let kept = self.shared.generation_ids.keep(&came);
-            self.shared.outbox.send_late(Event::Generation { came, kept, since: Instant::now() });
+            self.shared.outbox.send(Event::Generation { came, kept, since: Instant::now() });
             entry.generation_id = Some(id);
         }
     }
@@ -334,24 +326,10 @@ async fn settle(shared: &Shared, mut settlement: Settlement) -> Answer {
     let result = std::mem::replace(&mut settlement.result, Ok(Vec::new()));
     let settlement = Box::new(settlement);
     match (shared.outbox.ask(|done| Event::Settle { settlement, done }).await, result) {
-        (Some(entry), Ok(body)) => (Reply::Answered { entry, is_changed, lacks: None }, body),
+        (Some(entry), Ok(body)) => (Reply::Answered { entry, is_changed }, body),
         (Some(entry), Err(failure)) => (Reply::Failed { call, failure, entry }, Vec::new()),
         (None, _) => (Reply::Failed { call, failure: not_recorded(), entry: None }, Vec::new()),
     }
-}
-
-/// Says how a call went before its settlement is durable: its caller's transaction has the row, and what of that does
-/// not come to be is settled a little later. A gateway that is killed before has left it in its file.
-async fn tell_first(shared: &Shared, mut settlement: Settlement, first: First) -> Answer {
-    let Some(kept) = shared.generation_ids.keep_told(&settlement.entry, &first) else {
-        return settle(shared, settlement).await;
-    };
-    let body = std::mem::replace(&mut settlement.result, Ok(Vec::new())).unwrap_or_default();
-    let entry = Box::new(settlement.entry);
-    let row = json(&entry);
-    let lacks = Lacks { cost_usd: entry.cost_usd.clone(), rate: first.rate.clone() };
-    shared.outbox.send_late(Event::Told { entry, first, since: Instant::now(), kept });
-    (Reply::Answered { entry: Some(row), is_changed: false, lacks: Some(lacks) }, body)
 }
 
 fn refused(failure: Failure) -> Answer {

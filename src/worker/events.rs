@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -18,11 +17,9 @@ use super::generation_ids::{Came, Kept};
 use super::look_ups::Asked;
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, SealRequest, Status, StoredKey, Submit};
-use crate::ledger::Entry;
 use crate::openrouter::failure::Failure;
 use crate::openrouter::generation::LookUp;
 use crate::queue::PutBack;
-use crate::rates::Rate;
 
 /// Whether a call may be sent.
 pub type Admission = Result<Go, Hold>;
@@ -52,8 +49,6 @@ pub enum Event {
     Generation { came: Came, kept: Kept, since: Instant },
     /// Commit how a call ended.
     Settle { settlement: Box<Settlement>, done: oneshot::Sender<LedgerRow> },
-    /// How a call ended whose caller has been told: its transaction books it, or else it is to be settled.
-    Told { entry: Box<Entry>, first: First, since: Instant, kept: Kept },
     /// Commit that a call is about to be sent again, `attempts` times in all.
     Again { call: Uuid, attempts: i32, done: oneshot::Sender<()> },
     /// Nothing was sent: forget the intent.
@@ -80,18 +75,6 @@ pub enum Event {
     Queued { ended: Box<QueuedEnd>, done: oneshot::Sender<()> },
     /// Something to do with keys.
     Key(KeyEvent),
-}
-
-impl Event {
-    /// The call of which this says what its ledger row does not.
-    pub fn is_more_than_its_row(&self) -> Option<Uuid> {
-        match self {
-            Event::Defer { call, .. }
-            | Event::CallerGone { call }
-            | Event::Undelivered { call, .. } => Some(*call),
-            _ => None,
-        }
-    }
 }
 
 /// What the end of a call says of the pace that its model can be called at.
@@ -129,15 +112,6 @@ pub struct Go {
     pub authorization: HeaderValue,
     /// When the call was made, for the ledger.
     pub created_at: String,
-    /// Set where the caller may be told how the call ended before that is durable.
-    pub first: Option<First>,
-}
-
-/// What there has to be to tell a caller first: its transaction, which books the call, and the rate, if there is one.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct First {
-    pub xid: u64,
-    pub rate: Option<Rate>,
 }
 
 /// The sending end, for tokio's threads.
@@ -157,13 +131,7 @@ pub struct Inbox {
 struct Bell {
     rung: AtomicBool,
     wire: UnixStream,
-    /// True while there is something that it is not rung for yet; and while that is going to be looked at.
-    is_late: AtomicBool,
-    is_set: AtomicBool,
 }
-
-/// How long what can wait is left to be found by the main thread by itself.
-const LATE: Duration = Duration::from_millis(4);
 
 impl Bell {
     fn ring(&self) {
@@ -179,8 +147,7 @@ pub fn channel() -> std::io::Result<(Outbox, Inbox)> {
     let (wire, ear) = UnixStream::pair()?;
     wire.set_nonblocking(true)?;
     ear.set_nonblocking(true)?;
-    let [rung, is_late, is_set] = [false; 3].map(AtomicBool::new);
-    let bell = Arc::new(Bell { rung, wire, is_late, is_set });
+    let bell = Arc::new(Bell { rung: AtomicBool::new(false), wire });
     let (sender, receiver) = mpsc::channel();
     Ok((Outbox { events: sender, bell: Arc::clone(&bell) }, Inbox { events: receiver, bell, ear }))
 }
@@ -191,26 +158,6 @@ impl Outbox {
         // The receiver lives as long as the runtime.
         if self.events.send(event).is_ok() {
             self.bell.ring();
-        }
-    }
-
-    /// Hands an event over that nobody waits for, on a thread of tokio's: the main thread, which most likely wakes for
-    /// something else before, is woken some milliseconds later.
-    pub fn send_late(&self, event: Event) {
-        if self.events.send(event).is_err() {
-            return;
-        }
-        // First what is looked at last.
-        self.bell.is_late.store(true, Ordering::Release);
-        if !self.bell.is_set.swap(true, Ordering::AcqRel) {
-            let bell = Arc::clone(&self.bell);
-            tokio::spawn(async move {
-                tokio::time::sleep(LATE).await;
-                bell.is_set.store(false, Ordering::Release);
-                if bell.is_late.swap(false, Ordering::AcqRel) {
-                    bell.ring();
-                }
-            });
         }
     }
 
@@ -234,7 +181,6 @@ impl Inbox {
         while matches!((&self.ear).read(&mut bytes), Ok(read) if read > 0) {}
         // A swap, not a store: what is sent after it rings again, what was sent before is seen below.
         self.bell.rung.swap(false, Ordering::AcqRel);
-        self.bell.is_late.swap(false, Ordering::AcqRel);
         self.events.try_iter().collect()
     }
 }

@@ -9,9 +9,7 @@ mod queue;
 mod recover;
 mod retention;
 mod settle;
-mod spread;
 mod sweep;
-mod told;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,7 +22,6 @@ use uuid::Uuid;
 use chunk::Chunk;
 use commit::NotDurable;
 use retention::Retention;
-use spread::Spread;
 
 use super::Left;
 use super::admission::Keyring;
@@ -36,7 +33,6 @@ use super::journal::{self, Rules};
 use super::look_ups::LookUps;
 use super::server::{self, Shared};
 use super::spill::Spill;
-use super::told::{Told, ToldCalls};
 use crate::gateway::protocol::{Files, Status, StoredKey};
 use crate::openrouter::client::{App, ClientOptions, OpenRouter};
 use crate::openrouter::generation::LookUp;
@@ -75,9 +71,6 @@ pub struct Gateway {
     locked_since: Option<Instant>,
     /// What is to be committed.
     batch: Batch,
-    /// The calls that are left for the commit after the one that is made.
-    later: Batch,
-    spread: Spread,
     /// What could not be written, though nobody's lock was in the way: tried again now and then, and
     /// in the way of nothing else.
     stuck: Batch,
@@ -85,8 +78,6 @@ pub struct Gateway {
     not_durable: Option<NotDurable>,
     /// After a failure, not before then.
     not_before: Option<Instant>,
-    /// The calls whose callers were told how they ended first.
-    told: ToldCalls,
     /// Who waits until nothing of a call is left to be written.
     waiting: Vec<(Uuid, oneshot::Sender<()>)>,
     /// What is to be looked up at OpenRouter, and what has been found and is not written yet.
@@ -149,13 +140,10 @@ impl Gateway {
             has_spilled: false,
             locked_since: None,
             batch: Batch::default(),
-            later: Batch::default(),
-            spread: Spread::new(),
             stuck: Batch::default(),
             stuck_until: now,
             not_durable: None,
             not_before: None,
-            told: ToldCalls::default(),
             waiting: Vec::new(),
             look_ups: LookUps::default(),
             queue: queue::Lane::new(),
@@ -191,7 +179,6 @@ impl Gateway {
             }
             end_asked |= background::end_asked();
             self.take_events();
-            self.look_after_told(told::PATIENCE);
             self.commit();
             self.make_durable(commit::DURABLE_WITHIN);
             self.queue_round(!end_asked);
@@ -237,7 +224,7 @@ impl Gateway {
         } else if let Some(since) = self.batch.oldest_generation() {
             until = until.min((since + commit::GENERATION_DELAY).saturating_duration_since(now));
         }
-        if let Some(due) = self.told_is_due().into_iter().chain(self.durable_by()).min() {
+        if let Some(due) = self.durable_by() {
             until = until.min(due.saturating_duration_since(now));
         }
         if let Some(due) = broadcast::due_in() {
@@ -272,15 +259,7 @@ impl Gateway {
                     }
                     self.queue.add(ended, done, self.settings.queue_concurrency);
                 }
-                Event::Told { entry, first, since, kept } => {
-                    self.add_told(Told { entry, first, since, kept });
-                }
-                event => {
-                    if let Some(call) = event.is_more_than_its_row() {
-                        self.settle_told(call);
-                    }
-                    self.batch.add(event, &self.keyring);
-                }
+                event => self.batch.add(event, &self.keyring),
             }
         }
         let written = self.hold_waiting(asked);
@@ -297,7 +276,6 @@ impl Gateway {
             .all_calls()
             .into_iter()
             .chain(self.stuck.all_calls())
-            .chain(self.told.calls())
             .collect();
         for (_, done) in self.waiting.extract_if(.., |(call, _)| !unwritten.contains(call)) {
             // A backend that no longer waits needs no answer.
@@ -356,7 +334,7 @@ impl Gateway {
     }
 
     fn is_written(&self) -> bool {
-        self.batch.is_empty() && self.stuck.is_empty() && self.told.is_empty()
+        self.batch.is_empty() && self.stuck.is_empty()
     }
 
     fn reload(&mut self) {

@@ -12,22 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::events::First;
-use crate::ledger::Entry;
 
 /// How long a file may become before the other one is begun, whose ids are all in the journal by then.
 const LENGTH: u64 = 256 * 1024;
-
-/// A line.
-#[derive(Serialize, Deserialize)]
-enum Line<C, E> {
-    Came(C),
-    /// How a call ended whose caller has been told, before the journal knows.
-    Told {
-        entry: E,
-        first: First,
-    },
-}
 
 /// The generation that an attempt of a call has given.
 #[derive(Serialize, Deserialize)]
@@ -63,8 +50,6 @@ pub struct Kept {
 /// What an earlier gateway left: it stays in the files until this is dropped.
 pub struct Inherited {
     pub came: Vec<Came>,
-    /// How calls ended, as their callers were told.
-    pub told: Vec<(Entry, First)>,
     _kept: [Kept; 2],
 }
 
@@ -75,36 +60,20 @@ impl GenerationIds {
             let path = PathBuf::from(format!("hiems_ids.{database}.{extension}.{number}"));
             IdFile { path, file: None, length: 0, waiting: 1 }
         });
-        let (mut came, mut told) = (Vec::new(), Vec::new());
-        for line in files.iter().flat_map(IdFile::read) {
-            match line {
-                Line::Came(line) => came.push(line),
-                Line::Told { entry, first } => told.push((entry, first)),
-            }
-        }
+        let came = files.iter().flat_map(IdFile::read).collect();
         let ids = Arc::new(GenerationIds(Mutex::new(Files { files, current: 0 })));
         let kept = [0, 1].map(|file| Kept { of: Arc::clone(&ids), file });
-        (ids, Inherited { came, told, _kept: kept })
+        (ids, Inherited { came, _kept: kept })
     }
 
     /// Writes an id, if it can be written.
     pub fn keep(self: &Arc<GenerationIds>, came: &Came) -> Kept {
-        self.append(&Line::<_, ()>::Came(came)).0
-    }
-
-    /// Writes how an answered call ended. None where it cannot be written.
-    pub fn keep_told(self: &Arc<GenerationIds>, entry: &Entry, first: &First) -> Option<Kept> {
-        let (kept, is_written) = self.append(&Line::<(), _>::Told { entry, first: first.clone() });
-        is_written.then_some(kept)
-    }
-
-    fn append(self: &Arc<GenerationIds>, line: &impl Serialize) -> (Kept, bool) {
         let mut files = self.files();
         files.turn();
         let file = files.current;
-        let is_written = files.files[file].append(line);
+        files.files[file].append(came);
         drop(files);
-        (Kept { of: Arc::clone(self), file }, is_written)
+        Kept { of: Arc::clone(self), file }
     }
 
     /// Removes the files, where all that is in them is in the journal.
@@ -142,30 +111,27 @@ impl Files {
 
 impl IdFile {
     /// What it holds, but for lines that were cut off.
-    fn read(&self) -> Vec<Line<Came, Entry>> {
+    fn read(&self) -> Vec<Came> {
         let text = fs::read(&self.path).unwrap_or_default();
         text.split(|byte| *byte == b'\n').filter_map(|l| serde_json::from_slice(l).ok()).collect()
     }
 
-    /// False where it cannot be written.
-    fn append(&mut self, of: &impl Serialize) -> bool {
+    /// Without the file there is the journal.
+    fn append(&mut self, came: &Came) {
         self.waiting += 1;
-        // The one that was cut off, since the disk was full, must not take this one with it.
+        // A line before that was cut off, since the disk was full, must not take this one with it.
         let mut line = vec![b'\n'];
-        if serde_json::to_writer(&mut line, of).is_err() {
-            return false;
+        if serde_json::to_writer(&mut line, came).is_err() {
+            return;
         }
         line.push(b'\n');
         if self.file.is_none() {
             let mut options = OpenOptions::new();
             self.file = options.append(true).create(true).mode(0o600).open(&self.path).ok();
         }
-        // Without the file there is the journal.
-        let is_written = self.file.as_mut().is_some_and(|file| file.write_all(&line).is_ok());
-        if is_written {
+        if self.file.as_mut().is_some_and(|file| file.write_all(&line).is_ok()) {
             self.length += u64::try_from(line.len()).unwrap_or_default();
         }
-        is_written
     }
 
     fn empty(&mut self) {

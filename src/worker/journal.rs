@@ -11,7 +11,6 @@ use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::events::First;
 use super::generation_ids::Came;
 use super::settlement::State;
 use crate::gateway::protocol::BatchOf;
@@ -99,8 +98,6 @@ const RECOVER: &str = "
         entry = entry::jsonb || jsonb_build_object(
             'generation_id', generation_id, 'error_code', 'gateway_lost')
     WHERE state = 'sent'";
-
-const IN_FLIGHT: &str = "SELECT id FROM hiems_private.calls WHERE state = 'sent'";
 
 const SETTLED: &str = concat!(
     "SELECT c.id FROM hiems_private.calls AS c
@@ -256,23 +253,6 @@ pub fn defer(calls: &[(Uuid, u64)]) -> SpiResult<()> {
 /// Forgets calls of which nothing was sent.
 pub fn forget(calls: &[Uuid]) -> SpiResult<()> {
     if calls.is_empty() { Ok(()) } else { spi::execute(FORGET, &[ids(calls).into()]) }
-}
-
-/// The calls that are in flight, as far as the journal knows.
-pub fn in_flight() -> SpiResult<Vec<Uuid>> {
-    let ids = spi::read(IN_FLIGHT, &[], |row| row.get::<pgrx::Uuid>(1))?;
-    Ok(ids.into_iter().flatten().map(call).collect())
-}
-
-/// Writes how calls ended as an earlier gateway has told their callers: those of them that are in flight, as far as the
-/// journal knows.
-pub fn settle_told(told: &[(Entry, First)], rules: &Rules) -> SpiResult<()> {
-    let in_flight: HashSet<Uuid> = in_flight()?.into_iter().collect();
-    let told = told.iter().filter(|(entry, _)| in_flight.contains(&entry.id));
-    let ended: Vec<Ended> = told
-        .map(|(entry, first)| Ended { state: State::Answered, entry, first: Some(first) })
-        .collect();
-    settle(&ended, rules).map(|_| ())
 }
 
 /// Marks as unknown what an earlier gateway left in flight; `look_up`: as in [`Rules`].

@@ -19,7 +19,6 @@ mod queued;
 mod server;
 mod settlement;
 mod spill;
-mod told;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Read;

@@ -7,7 +7,6 @@ use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use super::events::First;
 use super::journal::Ended;
 use crate::contents;
 use crate::ledger::{CostSource, Entry};
@@ -48,8 +47,6 @@ pub struct Settlement {
     pub cost_out_of_range: Option<String>,
     /// Set where it was surely not billed, and may be taken later.
     pub again: Option<Again>,
-    /// Set where its caller was told first.
-    pub first: Option<First>,
     /// The request, and the answer as it came; both empty where there was no answer.
     pub content: Content,
 }
@@ -111,37 +108,13 @@ impl Settlement {
             result: Err(failure),
             cost_out_of_range: None,
             again: None,
-            first: None,
-            content: Content::default(),
-        }
-    }
-
-    /// An answered call whose caller was told first.
-    pub fn told(entry: Entry, first: First) -> Settlement {
-        Settlement {
-            state: State::Answered,
-            entry,
-            result: Ok(Vec::new()),
-            cost_out_of_range: None,
-            again: None,
-            first: Some(first),
             content: Content::default(),
         }
     }
 
     /// What the journal is told of it.
     pub fn ended(&self) -> Ended<'_> {
-        Ended { state: self.state, entry: &self.entry, first: self.first.as_ref() }
-    }
-
-    /// True where all that is known of it is its ledger row, whose cost is known: what its caller books is all that
-    /// there is to write.
-    pub fn is_plain(&self) -> bool {
-        self.state == State::Answered
-            && self.result.is_ok()
-            && self.entry.cost_source == CostSource::Billed
-            && self.entry.generation_id.is_some()
-            && !self.content.is_wanted
+        Ended { state: self.state, entry: &self.entry }
     }
 
     /// True where it was surely not billed.
@@ -206,7 +179,7 @@ impl Settlement {
             }
         };
         let content = Content { is_wanted, is_changed, ..Content::default() };
-        Settlement { state, entry, result, cost_out_of_range, again, first: None, content }
+        Settlement { state, entry, result, cost_out_of_range, again, content }
     }
 }
 

@@ -56,7 +56,7 @@ impl Record {
                 idempotency::release(&[*call])
             }
             Record::Ended(state, entry) => {
-                journal::settle(&[Ended::new(*state, entry)], rules)?;
+                journal::settle(&[Ended { state: *state, entry }], rules)?;
                 match (state, entry.cost_source) {
                     (State::Failed, CostSource::NotBilled) => idempotency::release(&[entry.id]),
                     _ => Ok(()),

@@ -159,8 +159,6 @@ fn the_wait_can_be_cancelled() {
 fn an_answer_that_came_as_its_caller_went_is_kept() {
     let cluster = Cluster::start(&[]);
     let database = Database::on(&cluster, Config::default());
-    // Or it would be told first.
-    database.set("hiems.verify_every_cost", "on");
     database.store_key();
     let options = directives(&[("fake_delay_ms", "1000"), ("fake_answer", "just in time")]);
     let running = Running::in_flight(&database, database.admin(), &options, 1);

@@ -131,10 +131,6 @@ fn calls_on_their_way_are_counted_with_their_cost() {
     call(&mut session, &directives(&[("fake_cost", "0.0125")])).expect("an answer");
     call(&mut session, &directives(&[("fake_cost", "4.2e-7")])).expect("an answer");
     call(&mut session, &directives(&[("fake_no_usage", "true")])).expect("an answer");
-    // Their callers were told before the journal.
-    wait_until("the calls are settled", SOON, || {
-        database.count("hiems.calls WHERE state = 'answered'") == 3
-    });
     let findings = health(&mut database.admin());
     let pending = &findings["pending_spend"].1;
     assert!(

@@ -16,8 +16,6 @@ pub struct Ending {
 pub enum Caller {
     /// It is told when this is durable.
     Waits(Asked<LedgerRow>),
-    /// It was told first.
-    Told,
     /// It has been told, and this is in the spill.
     Spilled,
 }
@@ -30,16 +28,6 @@ impl Ending {
 }
 
 impl Batch {
-    /// Takes in how a call ended whose caller was told first.
-    pub fn add_told(&mut self, settlement: Settlement) {
-        self.settlements.push(Ending { settlement: Box::new(settlement), caller: Caller::Told });
-    }
-
-    /// True where the rates are to be read: whoever was told first has been told one.
-    pub fn needs_rates(&self) -> bool {
-        self.settlements.iter().any(|ending| ending.settlement.first.is_none())
-    }
-
     /// What is not durable yet of calls that have ended: for the log, if it never will be.
     pub fn unwritten(&self) -> impl Iterator<Item = String> {
         let lost = self.settlements.iter().filter(|ending| !ending.is_durable());

@@ -20,15 +20,6 @@ impl Batch {
         Ok([first, self])
     }
 
-    /// The calls that wait to be sent, each of which somebody waits for. None where any is one of many that a statement
-    /// makes: it has said how many are to be sent at once.
-    pub fn waiting_alone(&self) -> Vec<Uuid> {
-        if self.intents.iter().any(|(submit, _)| submit.batch.is_some()) {
-            return Vec::new();
-        }
-        self.intents.iter().map(|(submit, _)| submit.entry.id).collect()
-    }
-
     /// Takes out all that there is of these calls.
     pub fn take_of(&mut self, calls: &HashSet<Uuid>) -> Batch {
         let is_of = |call: &Uuid| calls.contains(call);

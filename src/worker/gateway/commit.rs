@@ -66,7 +66,7 @@ fn room<'a>(
 /// too.
 macro_rules! conditions {
     ($gateway:expr, $batch:expr, $rules:expr) => {{
-        let asking = $batch.asking().chain($gateway.later.asking());
+        let asking = $batch.asking();
         Conditions {
             room: room(&$gateway.shared, &$gateway.settings, $gateway.queue.has_jobs, asking),
             keyring: &mut $gateway.keyring,
@@ -95,22 +95,9 @@ impl Gateway {
         }
     }
 
-    /// Commits the batch if it is due; what cannot be committed stays for the next time, and so do calls that are
-    /// better not sent all at once.
+    /// Commits the batch if it is due; what cannot be committed stays for the next time.
     pub(super) fn commit(&mut self) {
-        let now = Instant::now();
-        let alone = self.batch.waiting_alone();
-        let share = self.spread.share(alone.len(), now);
-        if share < alone.len() {
-            self.later = self.batch.take_of(&alone[share..].iter().copied().collect());
-        }
         self.commit_what_is_due(GENERATION_DELAY);
-        if share > 0 && self.not_before.is_none() {
-            self.spread.took(share, now, now.elapsed());
-        }
-        let mut later = std::mem::take(&mut self.later);
-        later.prepend(std::mem::take(&mut self.batch));
-        self.batch = later;
     }
 
     /// Before what may take some milliseconds: no generation's id waits for that.

@@ -26,13 +26,11 @@ impl Gateway {
             self.wait.wait(Interest::Readable, Some(Duration::from_millis(5)));
             interrupts::check_in_worker();
             self.take_events();
-            self.look_after_told(Duration::ZERO);
             self.commit_all();
             self.queue_round(false);
         }
         // The last ones' events were not waited for.
         self.take_events();
-        self.look_after_told(Duration::ZERO);
         self.commit_all();
         if self.shared.in_flight() > 0 {
             log!(
@@ -59,6 +57,6 @@ impl Gateway {
     /// the next gateway need not wait for it.
     fn is_left_in_order(&self) -> bool {
         let is_spilled = self.batch.is_in_spill() && !self.batch.is_worth_spilling();
-        self.told.is_empty() && self.stuck.is_empty() && (self.batch.is_empty() || is_spilled)
+        self.stuck.is_empty() && (self.batch.is_empty() || is_spilled)
     }
 }

@@ -7,10 +7,7 @@ use pgrx::warning;
 use uuid::Uuid;
 
 use super::Gateway;
-use crate::ledger::{self, Entry};
 use crate::pg::xact::{self, Aborted};
-use crate::realtime;
-use crate::worker::events::First;
 use crate::worker::generation_ids::Inherited;
 use crate::worker::journal;
 use crate::worker::spill::Line;
@@ -30,18 +27,10 @@ impl Gateway {
         }
         // Before any call of this gateway's own is in the journal.
         let look_up = self.rules().look_up;
-        let tells = self.settings.tells_usage;
-        if let Some(Inherited { came, told, .. }) = &self.inherited_ids {
+        if let Some(Inherited { came, .. }) = &self.inherited_ids {
             transaction(|| journal::set_left_generations(came))?;
-            self.settle_inherited(told)?;
         }
-        transaction(|| {
-            // Their callers were told first, and have booked them.
-            if ledger::try_lock() {
-                realtime::tell(&ledger::forget_booked(&journal::in_flight()?)?, tells)?;
-            }
-            journal::recover(look_up)
-        })?;
+        transaction(|| journal::recover(look_up))?;
         let wanted = xact::transaction(journal::to_look_ups)?;
         self.spill.forget_inherited();
         self.inherited_ids = None;
@@ -50,24 +39,6 @@ impl Gateway {
             self.look_ups.add(wanted);
         }
         Ok(())
-    }
-
-    /// Settles what callers were told first. What cannot be written is of unknown cost.
-    fn settle_inherited(&self, told: &[(Entry, First)]) -> Result<(), Aborted> {
-        if told.is_empty() {
-            return Ok(());
-        }
-        let rules = self.rules();
-        match transaction(|| journal::settle_told(told, &rules)) {
-            Err(aborted) if !aborted.lock_not_available => match told {
-                [(one, _)] => {
-                    warning!("hiems call {} cannot be settled: {}", one.id, aborted.message);
-                    Ok(())
-                }
-                _ => told.chunks(1).try_for_each(|one| self.settle_inherited(one)),
-            },
-            settled => settled,
-        }
     }
 
     fn replay(&self, lines: &[&Line]) -> Result<(), Aborted> {

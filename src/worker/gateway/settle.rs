@@ -210,7 +210,7 @@ fn settle(
     // What its caller closed has no error: the call did what was asked of it for as long as it was.
     let state = if entry.error_code.is_some() { State::Failed } else { State::Answered };
     entry.settle_by(record.clone());
-    journal::settle(&[journal::Ended::new(state, &entry)], rules)?;
+    journal::settle(&[journal::Ended { state, entry: &entry }], rules)?;
     Ok(Found::Settled)
 }
 

@@ -10,22 +10,12 @@ use crate::ledger::{CostSource, Entry};
 use crate::pg::spi;
 use crate::rates::Rates;
 use crate::rows::{self, ids, json};
-use crate::worker::events::First;
 use crate::worker::settlement::State;
 
 /// How a call ended.
 pub struct Ended<'a> {
     pub state: State,
     pub entry: &'a Entry,
-    /// Set where its caller was told first: the rate is as it was told.
-    pub first: Option<&'a First>,
-}
-
-impl<'a> Ended<'a> {
-    /// Of a call whose caller has not been told.
-    pub fn new(state: State, entry: &'a Entry) -> Ended<'a> {
-        Ended { state, entry, first: None }
-    }
 }
 
 /// What a settlement goes by.
@@ -106,10 +96,9 @@ pub fn ledger_rows(ended: &[Ended], time_zone: &str) -> SpiResult<Vec<(Uuid, Str
 /// A ledger row as JSON text, with its cost in SEK where there is a rate.
 fn row(ended: &Ended, rates: &mut Rates) -> SpiResult<String> {
     let mut row = json(ended.entry);
-    let rate = match (ended.first, &ended.entry.created_at) {
-        (Some(first), _) => first.rate.as_ref(),
-        (None, Some(created_at)) => rates.at(created_at)?,
-        (None, None) => None,
+    let rate = match &ended.entry.created_at {
+        Some(created_at) => rates.at(created_at)?,
+        None => None,
     };
     if let Some(rate) = rate {
         rate.add_to(&mut row, ended.entry.cost_usd.as_ref());

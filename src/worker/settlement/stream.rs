@@ -33,7 +33,6 @@ impl Settlement {
             result,
             cost_out_of_range,
             again: None,
-            first: None,
             content: Content { is_changed, ..Content::default() },
         };
         let mut settlement = match (transcript.error, transcript.unreadable, end) {
