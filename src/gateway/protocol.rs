@@ -8,14 +8,12 @@ use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Number;
 use uuid::Uuid;
 
 use crate::idempotency::Idempotency;
 use crate::ledger::Entry;
 use crate::openrouter::failure::Failure;
 use crate::openrouter::key_info::KeyInfo;
-use crate::rates::Rate;
 
 /// "hiem" and the protocol's version: raised with every change of a frame, so that a gateway from
 /// before a library upgrade is noticed.

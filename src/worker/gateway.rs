@@ -271,12 +271,8 @@ impl Gateway {
         if self.waiting.is_empty() || !self.recovered {
             return;
         }
-        let unwritten: HashSet<Uuid> = self
-            .batch
-            .all_calls()
-            .into_iter()
-            .chain(self.stuck.all_calls())
-            .collect();
+        let unwritten: HashSet<Uuid> =
+            self.batch.all_calls().into_iter().chain(self.stuck.all_calls()).collect();
         for (_, done) in self.waiting.extract_if(.., |(call, _)| !unwritten.contains(call)) {
             // A backend that no longer waits needs no answer.
             let _ = done.send(());

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-
 /// How long a file may become before the other one is begun, whose ids are all in the journal by then.
 const LENGTH: u64 = 256 * 1024;
 

@@ -5,14 +5,11 @@ mod settle;
 
 pub use settle::{Ended, Rules, Settled, ledger_rows, settle};
 
-use std::collections::HashSet;
-
 use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::generation_ids::Came;
-use super::settlement::State;
 use crate::gateway::protocol::BatchOf;
 use crate::idempotency::Idempotency;
 use crate::ledger::{Entry, waits_for_its_cost};

@@ -5,7 +5,5 @@
 mod contract;
 #[path = "../../src/openrouter/mod.rs"]
 mod openrouter;
-#[path = "../../src/worker/gateway/spread.rs"]
-mod spread;
 #[path = "../../src/vault/mod.rs"]
 mod vault;

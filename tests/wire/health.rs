@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hiems_tests::{
-    Canned, Cluster, Config, Database, KEY, ResultExt, Running, SOON, call, directives,
-    postgresql_version, wait_until,
+    Canned, Cluster, Config, Database, KEY, ResultExt, Running, call, directives,
+    postgresql_version,
 };
 use postgres::Client;
 

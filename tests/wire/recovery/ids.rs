@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hiems_tests::{Cluster, Config, Database, Running, wait_until};
 
-use super::{
-    COMMITTED, End, JOURNAL, LONG_MS, SOON, call_as, call_with, judge, ledger_of, lock,
-    wait_until_journalled,
-};
+use super::{COMMITTED, End, JOURNAL, LONG_MS, SOON, call_as, call_with, judge, ledger_of, lock};
 
 const LONG: (&str, &str) = ("fake_delay_ms", LONG_MS);
 
@@ -92,9 +89,8 @@ fn an_id_of_another_attempt_is_not_taken() {
     assert_eq!(left.len(), 1);
     let mut file = fs::OpenOptions::new().append(true).open(&left[0]).expect("the file");
     for (attempts, end) in [(1, ""), (0, "\n"), (2, "\n")] {
-        let line = format!(
-            r#"{{"id":"{call}","attempts":{attempts},"generation_id":"gen-{attempts}"}}"#
-        );
+        let line =
+            format!(r#"{{"id":"{call}","attempts":{attempts},"generation_id":"gen-{attempts}"}}"#);
         // The one of the right number is cut off.
         let line = if end.is_empty() { &line[..line.len() - 2] } else { &line };
         write!(file, "{line}\n{end}").expect("a line");
