@@ -294,10 +294,13 @@ impl Batch {
                 _ if let Some(held) = held => Err(held),
                 Err(failure) => Err(Hold::Refused(failure.clone())),
                 Ok(authorization) => {
-                    if let Err(full) = conditions.room.take(&entry.principal) {
-                        go.push(Err(full));
-                        continue;
-                    }
+                    let place = match conditions.room.take(&entry.principal) {
+                        Ok(place) => place,
+                        Err(full) => {
+                            go.push(Err(full));
+                            continue;
+                        }
+                    };
                     taken.add(submit);
                     intents.push(Intent {
                         id: entry.id,
@@ -309,7 +312,7 @@ impl Batch {
                         batch: submit.batch,
                     });
                     let authorization = authorization.clone();
-                    Ok(Go { authorization, created_at: created_at.clone() })
+                    Ok(Go { authorization, created_at: created_at.clone(), place })
                 }
             });
         }
@@ -359,11 +362,6 @@ impl Batch {
     /// How many calls wait to be sent.
     pub fn waiting(&self) -> usize {
         self.intents.len()
-    }
-
-    /// Whose calls those are.
-    pub fn asking(&self) -> impl Iterator<Item = &str> {
-        self.intents.iter().map(|(submit, _)| &*submit.entry.principal)
     }
 
     /// Refuses the calls that wait to be sent: the journal cannot take them. Those that wait to be sent

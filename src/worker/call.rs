@@ -76,7 +76,7 @@ async fn admit(
     };
     let charges_beyond_tokens = submit.charges_beyond_tokens;
     let keeps_answer = submit.keeps_answer || submit.idempotency.is_some();
-    let (Go { authorization, created_at }, _flight) =
+    let (Go { authorization, created_at, place: _place }, _flight) =
         match admission(&shared, submit, gone.clone()).await {
             Ok(admitted) => admitted,
             Err(answer) => return answer,
@@ -113,7 +113,7 @@ async fn admission(
     let mut queue = Queue::default();
     let principal = &submit.entry.principal;
     loop {
-        let flight = Flight::new(shared, principal);
+        let flight = Flight::new(shared);
         let asked = Arc::clone(&submit);
         let is_patient = submit.batch.is_some();
         let taken = match shared.outbox.ask(|done| Event::Intent { submit: asked, done }).await {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::generation_ids::{Came, Kept};
 use super::look_ups::Asked;
+use super::server::Place;
 use super::settlement::Settlement;
 use crate::gateway::protocol::{Reply, SealRequest, Status, StoredKey, Submit};
 use crate::openrouter::failure::Failure;
@@ -112,6 +113,8 @@ pub struct Go {
     pub authorization: HeaderValue,
     /// When the call was made, for the ledger.
     pub created_at: String,
+    /// Its place of `hiems.max_in_flight`, given back when this goes.
+    pub place: Place,
 }
 
 /// The sending end, for tokio's threads.

@@ -8,7 +8,7 @@ use reqwest::header::HeaderValue;
 
 use super::call::{self, Once};
 use super::events::{Event, Pace, QueuedEnd};
-use super::server::{Flight, OpenCall, Shared};
+use super::server::{Flight, OpenCall, Place, Shared};
 use super::settlement::Settlement;
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::openrouter::retry::Again;
@@ -16,7 +16,7 @@ use crate::queue::{Job, PutBack};
 
 /// Makes a call whose intent is durable, and has its end committed; even if its task panics.
 pub async fn run(
-    under_way: (OpenCall, Flight),
+    under_way: (OpenCall, Flight, Place),
     shared: Arc<Shared>,
     job: Job,
     authorization: HeaderValue,

@@ -21,7 +21,7 @@ use super::events::Event;
 use super::key_requests;
 use crate::gateway::protocol::{self, HELLO, PREFIX, Reply, Request};
 
-pub use flights::{Flight, Queue};
+pub use flights::{Flight, Place, Queue};
 use shared::{Counted, Enqueuing};
 pub use shared::{OpenCall, Shared};
 pub use slot::Slot;

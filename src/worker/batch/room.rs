@@ -6,11 +6,14 @@
 //! before is kept from what is beyond a share as well, or the queue would stand still behind one caller's batches.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::worker::events::Hold;
+use crate::worker::server::{Place, Shared};
 
 /// The places that are left.
 pub struct Room {
+    shared: Arc<Shared>,
     most: usize,
     /// The largest share, in places.
     largest_share: usize,
@@ -22,31 +25,25 @@ pub struct Room {
 }
 
 impl Room {
-    /// `held`: by principal, `taken` in all. `share` in percent of `most`; 100: whoever comes first.
-    pub fn new(
-        most: usize,
-        share: usize,
-        has_queue: bool,
-        held: HashMap<String, usize>,
-        taken: usize,
-    ) -> Room {
+    /// The room beside the calls that hold a place. `most` places in all; `share` in percent of `most`; 100: first come,
+    /// first served.
+    pub fn new(shared: &Arc<Shared>, most: usize, share: usize, has_queue: bool) -> Room {
         let kept = if has_queue { 2 * (most / 10) } else { most / 10 };
+        // Where half of the places are free, all that is under way, and asks to be, finds one, whosever it is.
+        let is_ample = shared.in_flight() <= most / 2;
+        let held = if is_ample { HashMap::new() } else { shared.flights.places() };
         Room {
+            shared: Arc::clone(shared),
             most,
             largest_share: most.saturating_mul(share) / 100,
-            taken,
+            taken: held.values().sum(),
             kept_from: if share >= 100 { most } else { most - kept },
             held,
         }
     }
 
-    /// True where all that is under way, and asks to be, finds a place whosever it is: half of them are free.
-    pub fn is_ample(most: usize, under_way: usize) -> bool {
-        under_way <= most / 2
-    }
-
     /// Takes a place for a call of this principal's; the error: there is none for it.
-    pub fn take(&mut self, principal: &str) -> Result<(), Hold> {
+    pub fn take(&mut self, principal: &str) -> Result<Place, Hold> {
         if self.taken >= self.most {
             return Err(Hold::Full { by_share: false });
         }
@@ -62,6 +59,6 @@ impl Room {
             Some(held) => *held += 1,
             None => drop(self.held.insert(principal.to_owned(), 1)),
         }
-        Ok(())
+        Ok(Place::new(&self.shared, principal))
     }
 }

@@ -1,16 +1,14 @@
 //! Many calls to a commit; and what happens to them where the commit cannot be had.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use pgrx::warning;
 
 use super::Gateway;
 use crate::pg::xact::{self, Aborted};
-use crate::settings::{GatewaySettings, SwitchOff};
+use crate::settings::SwitchOff;
 use crate::worker::batch::{Batch, Committed, Conditions, Room};
 use crate::worker::generation_ids::Kept;
-use crate::worker::server::Shared;
 use crate::worker::spill::retire_ids;
 
 /// How long a generation's id waits: most calls have ended by then, and their settlements hold it. It is in the journal within
@@ -39,36 +37,14 @@ impl NotDurable {
     }
 }
 
-/// The room that there is, while these principals' calls wait to be sent: they are in flight already, as far as their
-/// connections are concerned.
-fn room<'a>(
-    shared: &Shared,
-    settings: &GatewaySettings,
-    has_queue: bool,
-    asking: impl Iterator<Item = &'a str>,
-) -> Room {
-    let (most, share) = (settings.max_in_flight, settings.max_share);
-    if Room::is_ample(most, shared.in_flight()) {
-        return Room::new(most, share, has_queue, HashMap::new(), 0);
-    }
-    let mut held = shared.flights.by_principal();
-    for principal in asking {
-        if let Some(count) = held.get_mut(principal) {
-            *count = count.saturating_sub(1);
-        }
-    }
-    held.retain(|_, count| *count > 0);
-    let taken = held.values().sum();
-    Room::new(most, share, has_queue, held, taken)
-}
-
 /// What must hold for the calls of a batch to be sent; apart from `self`, whose other fields are borrowed
 /// too.
 macro_rules! conditions {
-    ($gateway:expr, $batch:expr, $rules:expr) => {{
-        let asking = $batch.asking();
+    ($gateway:expr, $rules:expr) => {{
+        let settings = &$gateway.settings;
+        let (most, share) = (settings.max_in_flight, settings.max_share);
         Conditions {
-            room: room(&$gateway.shared, &$gateway.settings, $gateway.queue.has_jobs, asking),
+            room: Room::new(&$gateway.shared, most, share, $gateway.queue.has_jobs),
             keyring: &mut $gateway.keyring,
             system_identifier: $gateway.system_identifier,
             rules: $rules,
@@ -151,7 +127,7 @@ impl Gateway {
             return;
         }
         let rules = self.rules();
-        let conditions = conditions!(self, self.batch, &rules);
+        let conditions = conditions!(self, &rules);
         let (batch, spill) = (&mut self.batch, &self.spill);
         // Also where the transaction fails: the file may have been written by then.
         self.has_spilled = true;
@@ -198,7 +174,7 @@ impl Gateway {
             return Err(Box::new((batch, aborted)));
         }
         let rules = self.rules();
-        let conditions = conditions!(self, batch, &rules);
+        let conditions = conditions!(self, &rules);
         let is_urgent = batch.is_urgent();
         let mut written = xact::transaction(|| batch.write(conditions));
         if !is_urgent && written.is_ok() {
@@ -208,7 +184,7 @@ impl Gateway {
         }
         if written.is_err() && batch.settles() {
             // What keeps the ledger from being written keeps nobody from the answer: the sweep books it later.
-            let conditions = Conditions { books: false, ..conditions!(self, batch, &rules) };
+            let conditions = Conditions { books: false, ..conditions!(self, &rules) };
             written = xact::transaction(|| batch.write(conditions));
         }
         match written {

@@ -1,4 +1,4 @@
-//! The calls that are under way, by whose they are, and those that wait for room.
+//! The calls that are under way, the places that they hold, and the calls that wait for a place.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,17 +9,18 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::Shared;
 
-/// The calls that are under way, or ask to be.
+/// The calls that are under way, or ask to be; and the places of `hiems.max_in_flight` that are held.
 #[derive(Default)]
 pub struct Flights {
     all: AtomicUsize,
-    by_principal: Mutex<HashMap<String, usize>>,
-    /// The principals whose calls wait for room.
+    /// How many places each principal holds.
+    places: Mutex<HashMap<String, usize>>,
+    /// The principals whose calls wait for a place.
     lines: Mutex<HashMap<String, Weak<Line>>>,
 }
 
-/// The calls of one principal that wait for room: the first is told when a flight ends, whosever, and the others wait for
-/// their turn. Each principal has its own, since there may be room for one and not for another.
+/// The calls of one principal that wait for a place: the first is told when any call gives its place back, and the others
+/// wait for their turn. Each principal has its own line, since there may be room for one and not for another.
 #[derive(Default)]
 struct Line {
     first: Arc<tokio::sync::Mutex<()>>,
@@ -27,18 +28,19 @@ struct Line {
 }
 
 impl Flights {
-    /// How many there are.
+    /// How many calls are under way, or ask to be.
     pub fn count(&self) -> usize {
         self.all.load(Ordering::Acquire)
     }
 
-    /// How many of each principal there are.
-    pub fn by_principal(&self) -> HashMap<String, usize> {
-        self.of_principals(|flights| flights.clone())
+    /// How many places each principal holds. A call that only asks for one is not counted: it could take the last place
+    /// from another that asks, and neither would be sent.
+    pub fn places(&self) -> HashMap<String, usize> {
+        self.of_places(|places| places.clone())
     }
 
-    fn of_principals<R>(&self, work: impl FnOnce(&mut HashMap<String, usize>) -> R) -> R {
-        work(&mut self.by_principal.lock().unwrap_or_else(PoisonError::into_inner))
+    fn of_places<R>(&self, work: impl FnOnce(&mut HashMap<String, usize>) -> R) -> R {
+        work(&mut self.places.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn of_lines<R>(&self, work: impl FnOnce(&mut HashMap<String, Weak<Line>>) -> R) -> R {
@@ -58,33 +60,48 @@ impl Flights {
     }
 }
 
-/// A call that is under way, or asks to be, counted for as long as it lives.
-pub struct Flight(Arc<Shared>, String);
+/// A call that is under way, or asks to be, counted for as long as this lives.
+pub struct Flight(Arc<Shared>);
 
 impl Flight {
-    /// Of a call of `principal`'s.
-    pub fn new(shared: &Arc<Shared>, principal: &str) -> Flight {
+    /// Counts one call more.
+    pub fn new(shared: &Arc<Shared>) -> Flight {
         shared.flights.all.fetch_add(1, Ordering::AcqRel);
-        shared.flights.of_principals(|flights| match flights.get_mut(principal) {
-            Some(count) => *count += 1,
-            None => drop(flights.insert(principal.to_owned(), 1)),
-        });
-        Flight(Arc::clone(shared), principal.to_owned())
+        Flight(Arc::clone(shared))
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
+        self.0.flights.all.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// One place of `hiems.max_in_flight`, held by a call of a principal's for as long as this lives.
+pub struct Place(Arc<Shared>, String);
+
+impl Place {
+    /// Takes a place, whether or not one is left: `Room` judges that.
+    pub fn new(shared: &Arc<Shared>, principal: &str) -> Place {
+        shared.flights.of_places(|places| match places.get_mut(principal) {
+            Some(count) => *count += 1,
+            None => drop(places.insert(principal.to_owned(), 1)),
+        });
+        Place(Arc::clone(shared), principal.to_owned())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
         let flights = &self.0.flights;
-        flights.of_principals(|flights| {
-            if let Some(count) = flights.get_mut(&self.1) {
+        flights.of_places(|places| {
+            if let Some(count) = places.get_mut(&self.1) {
                 *count -= 1;
                 if *count == 0 {
-                    flights.remove(&self.1);
+                    places.remove(&self.1);
                 }
             }
         });
-        flights.all.fetch_sub(1, Ordering::AcqRel);
         flights.of_lines(|lines| {
             for line in lines.values().filter_map(Weak::upgrade) {
                 line.landed.notify_one();
@@ -93,7 +110,7 @@ impl Drop for Flight {
     }
 }
 
-/// A call's place among those of its principal that wait for room.
+/// A call's position in the line of its principal's calls that wait for a place.
 #[derive(Default)]
 pub struct Queue {
     line: Option<Arc<Line>>,

@@ -21,7 +21,7 @@ use crate::worker::batch::book::book;
 use crate::worker::events::QueuedEnd;
 use crate::worker::journal::{self, Intent, ToLookUp};
 use crate::worker::queued;
-use crate::worker::server::{Flight, OpenCall};
+use crate::worker::server::{Flight, OpenCall, Place};
 use crate::worker::settlement::Settlement;
 
 /// How long a call is left alone for which there is no key.
@@ -232,9 +232,10 @@ impl Gateway {
             let call = job.call();
             self.queue.in_flight.insert(call, job.entry.principal.clone());
             self.queue.paces.started(job.model());
-            let open = OpenCall::new(&self.shared, call, &job.entry.principal);
-            let under_way = (open, Flight::new(&self.shared, &job.entry.principal));
             let shared = Arc::clone(&self.shared);
+            let principal = &job.entry.principal;
+            let open = OpenCall::new(&shared, call, principal);
+            let under_way = (open, Flight::new(&shared), Place::new(&shared, principal));
             self.runtime.spawn(queued::run(under_way, shared, job, authorization));
         }
     }
