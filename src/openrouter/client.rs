@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
@@ -14,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::answer::HttpAnswer;
 use super::fields;
+use super::retry;
 use crate::vault::blot::Blot;
 
 /// A connection pool to one base URL.
@@ -184,6 +186,7 @@ impl OpenRouter {
             .post(self.chat_completions.clone())
             .header(AUTHORIZATION, authorization)
             .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT_ENCODING, "identity")
             .body(body);
         request.send().await.map_err(|error| failed(&error))
     }
@@ -215,7 +218,7 @@ impl OpenRouter {
     async fn whole(&self, mut response: Response, blot: &Blot) -> Result<HttpAnswer, HttpError> {
         let status = response.status().as_u16();
         let retry_after =
-            header(&response, RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
+            header(&response, RETRY_AFTER.as_str()).and_then(|text| retry::seconds(&text));
         let clock_skew = clock_skew(&response);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {

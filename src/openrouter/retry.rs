@@ -16,6 +16,17 @@ pub struct Again {
 /// What a provider asks for is honoured up to here: one header must not stop a model's queue for years.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 
+/// The seconds that a Retry-After header names, a fraction rounded up; None where it is no number. A wait is
+/// no money: a float does.
+pub fn seconds(header: &str) -> Option<u64> {
+    let text = header.trim();
+    let rounded = || {
+        let seconds = text.parse::<f64>().ok()?;
+        (seconds.is_finite() && seconds >= 0.0).then(|| seconds.ceil() as u64)
+    };
+    text.parse().ok().or_else(rounded)
+}
+
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
@@ -52,6 +63,15 @@ mod tests {
             (1..=6).map(|n| Again { after: None }.wait(n, 0.0).as_millis()).collect();
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 8_000]);
         assert_eq!(Again { after: None }.wait(u32::MAX, 1.0), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_fraction_of_a_second_is_rounded_up() {
+        let read = ["3", " 7 ", "0.2", "1.5", "2.0"].map(seconds);
+        assert_eq!(read, [Some(3), Some(7), Some(1), Some(2), Some(2)]);
+        for text in ["", "soon", "-1", "NaN", "inf", "Tue, 01 Dec 2026 01:00:00 GMT"] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
     }
 
     #[test]
