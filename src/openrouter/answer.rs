@@ -72,8 +72,9 @@ impl<'a> Body<'a> {
         self.choices.as_deref()
     }
 
+    /// The error, of whatever JSON type; None where it is null.
     pub fn error(&self) -> Option<Value> {
-        fields::read(self.error).filter(Value::is_object)
+        fields::read(self.error).filter(|error: &Value| !error.is_null())
     }
 
     /// What it says; without its text.
@@ -81,7 +82,7 @@ impl<'a> Body<'a> {
         let choice = self.choices().and_then(|choices| choices.first().copied());
         let names = ["finish_reason", "native_finish_reason", "error"];
         let [finish_reason, native_finish_reason, error] = fields::pick_of(choice, &names);
-        let error = fields::read(error).filter(Value::is_object);
+        let error = fields::read(error).filter(|error: &Value| !error.is_null());
         Answer {
             text: String::new(),
             changed: false,

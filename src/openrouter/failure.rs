@@ -83,7 +83,10 @@ const MAX_WORDS: usize = 2_000;
 pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>) -> ErrorAnswer {
     // At HTTP 200 the code inside says what it would have been.
     let code = error.and_then(|error| error.get("code"));
-    let inner = code.and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    let inner = code.and_then(|code| match code {
+        Value::String(text) => text.parse::<u16>().ok(),
+        code => code.as_u64().and_then(|code| u16::try_from(code).ok()),
+    });
     let effective = if status >= 400 { status } else { inner.filter(|c| *c >= 400).unwrap_or(502) };
     let (kind, message) = kind_of(effective);
 
@@ -114,7 +117,11 @@ pub fn error_answer(status: u16, error: Option<&Value>, retry_after: Option<u64>
         error.map_or_else(|| effective.to_string(), |e| error_code(e, Some(effective)));
     // Before the first token there is an ordinary status and the envelope. A timeout says nothing of
     // what runs on behind it, and a page of the edge's nothing of OpenRouter's state.
-    let surely_not_billed = status >= 400 && error.is_some() && !matches!(status, 408 | 504 | 524);
+    // An error that is no object may come from a proxy in between. It counts as the envelope only at a status that
+    // refuses the request itself: behind any other, such as 499 or 502, the model may be running.
+    let refuses = matches!(status, 400..=404 | 413 | 422 | 429);
+    let refused = error.is_some_and(|error| error.is_object() || refuses);
+    let surely_not_billed = status >= 400 && refused && !matches!(status, 408 | 504 | 524);
     let is_final = error
         .and_then(|error| error.pointer("/availability/retryable"))
         .is_some_and(|retryable| *retryable == Value::Bool(false));
@@ -142,6 +149,11 @@ pub fn error_code(error: &Value, status: Option<u16>) -> String {
 /// What is said of the cause. The message of a provider's error is often only "Provider returned
 /// error": its own words are in the metadata.
 fn words(error: &Value) -> Option<String> {
+    match error {
+        Value::Object(_) => {}
+        Value::String(text) => return Some(text.clone()).filter(|text| !text.is_empty()),
+        other => return Some(other.to_string()),
+    }
     let message = error.get("message").and_then(Value::as_str).filter(|text| !text.is_empty());
     let provider = error.pointer("/metadata/provider_name").and_then(Value::as_str);
     let raw = match error.pointer("/metadata/raw") {
@@ -259,5 +271,18 @@ mod tests {
         let text = error_answer(200, Some(&json!({"code": "server_error"})), None);
         assert_eq!(text.failure.kind, FailureKind::BadUpstream);
         assert_eq!(text.error_code, "server_error");
+        let digits = error_answer(200, Some(&json!({"code": "429"})), None);
+        assert_eq!(digits.failure.kind, FailureKind::RateLimited);
+    }
+
+    #[test]
+    fn an_error_that_is_only_a_text_is_passed_on() {
+        let refused = error_answer(400, Some(&json!("no such model")), None);
+        assert_eq!(refused.failure.detail.as_deref(), Some("HTTP 400: no such model"));
+        assert!(refused.surely_not_billed);
+        for status in [408, 499, 502, 503] {
+            let answer = error_answer(status, Some(&json!("from a proxy")), None);
+            assert!(!answer.surely_not_billed, "{status}");
+        }
     }
 }
