@@ -101,12 +101,19 @@ fn label(field: Field) -> Option<String> {
     fields::read::<String>(field).filter(|text| !text.is_empty()).map(|text| fields::label(&text))
 }
 
+/// The answer without what may stand around it: white space, which keeps the connection of a slow answer alive, a
+/// byte order mark, and the end of a stream that was not asked for. No JSON object begins or ends so.
+fn without_frame(text: &str) -> &str {
+    let text = text.trim();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_start();
+    text.strip_suffix("data: [DONE]").unwrap_or(text).trim_end()
+}
+
 /// Reads an HTTP answer.
 pub fn read(http: &HttpAnswer) -> Outcome {
     let Fit { text, depth } = json_text::fit_for_jsonb(&http.body);
     let changed = text.as_bytes() != http.body;
-    // A slow answer begins with white space, sent to keep the connection alive.
-    let text = text.trim();
+    let text = without_frame(&text);
     let body = match Body::read(text) {
         Ok(body) => body,
         Err(_) if http.status >= 400 => {
@@ -159,6 +166,18 @@ mod tests {
                 && answer.generation_id.as_deref() == Some("gen-1")
                 && answer.finish_reason.as_deref() == Some("stop")
                 && answer.usage.is_none()));
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_the_end_of_a_stream_are_not_part_of_the_answer() {
+        let whole = r#"{"id":"gen-1","choices":[{"finish_reason":"stop"}]}"#;
+        for (before, after) in
+            [("\u{feff}", ""), ("\n\u{feff}\n", "\n"), ("", "\n\ndata: [DONE]\n\n")]
+        {
+            let body = format!("{before}{whole}{after}");
+            let read = read_text(200, &body);
+            assert!(matches!(&read, Outcome::Answered(answer) if answer.text == whole), "{read:?}");
+        }
     }
 
     #[test]
