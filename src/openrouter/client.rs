@@ -217,9 +217,10 @@ impl OpenRouter {
 
     async fn whole(&self, mut response: Response, blot: &Blot) -> Result<HttpAnswer, HttpError> {
         let status = response.status().as_u16();
-        let retry_after =
-            header(&response, RETRY_AFTER.as_str()).and_then(|text| retry::seconds(&text));
         let clock_skew = clock_skew(&response);
+        let retry_after = header(&response, RETRY_AFTER.as_str())
+            .and_then(|text| retry::seconds(&text))
+            .or_else(|| if status == 429 { limit_resets_in(&response, clock_skew) } else { None });
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
             if body.len() + chunk.len() > self.max_response_bytes {
@@ -300,6 +301,13 @@ fn clock_skew(response: &Response) -> Option<i64> {
     let date = header(response, DATE.as_str())?;
     let date = chrono::DateTime::parse_from_rfc2822(&date).ok()?;
     Some(date.timestamp() - chrono::Utc::now().timestamp())
+}
+
+/// In how many seconds, by OpenRouter's clock, the limit is reset that this answer names.
+fn limit_resets_in(response: &Response, clock_skew: Option<i64>) -> Option<u64> {
+    let reset = header(response, "x-ratelimit-reset")?;
+    let skew = clock_skew.unwrap_or(0).saturating_mul(1_000);
+    retry::seconds_until(&reset, chrono::Utc::now().timestamp_millis().saturating_add(skew))
 }
 
 fn is_loopback(url: &Url) -> bool {

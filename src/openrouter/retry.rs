@@ -1,7 +1,7 @@
 //! When a call that was surely not billed is sent again.
 //!
 //! Only a 429 or 503 that came before anything was generated, and only within the caller's time: the
-//! Retry-After header rules, else the wait doubles from half a second.
+//! Retry-After header rules, or X-RateLimit-Reset; else the wait doubles from half a second.
 //! Source: OpenRouter's "Errors and debugging", "Limits" (openrouter.ai/docs).
 
 use std::time::Duration;
@@ -25,6 +25,13 @@ pub fn seconds(header: &str) -> Option<u64> {
         (seconds.is_finite() && seconds >= 0.0).then(|| seconds.ceil() as u64)
     };
     text.parse().ok().or_else(rounded)
+}
+
+/// The seconds from `now` until the time that an X-RateLimit-Reset header names, rounded up; both are milliseconds
+/// since the epoch. None where that time is over, or the header is no such number.
+pub fn seconds_until(reset: &str, now: i64) -> Option<u64> {
+    let left = reset.trim().parse::<i64>().ok()?.checked_sub(now)?;
+    u64::try_from(left).ok().filter(|left| *left > 0).map(|left| left.div_ceil(1_000))
 }
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -71,6 +78,16 @@ mod tests {
         assert_eq!(read, [Some(3), Some(7), Some(1), Some(2), Some(2)]);
         for text in ["", "soon", "-1", "NaN", "inf", "Tue, 01 Dec 2026 01:00:00 GMT"] {
             assert_eq!(seconds(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_waited_for_until_it_is_reset() {
+        let now = 1_787_220_000_000;
+        assert_eq!(seconds_until("1787220000001", now), Some(1));
+        assert_eq!(seconds_until("1787241600000", now), Some(21_600));
+        for reset in ["1787220000000", "1787219999999", "60", "-1", "soon", ""] {
+            assert_eq!(seconds_until(reset, now), None, "{reset}");
         }
     }
 
