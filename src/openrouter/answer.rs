@@ -190,7 +190,7 @@ pub fn read(http: &HttpAnswer) -> Outcome {
             let told = words::of_body(text).or_else(|| words::of_text(text));
             return failed(http, Answer::default(), told);
         }
-        Err(_) if is_stream(text) => return read_stream(http),
+        Err(_) if is_stream(text) => return read_stream(http, text),
         Err(error) => {
             let what = if error.is_data() { "an object" } else { "JSON" };
             let why = format!("the body is not {what}: {error}");
@@ -226,10 +226,10 @@ fn is_stream(text: &str) -> bool {
 
 /// Reads the events of a stream, which either nobody asked for, or somebody has had. Where the whole answer is in one of
 /// them, it is that; where there are only pieces, what they cost is known.
-fn read_stream(http: &HttpAnswer) -> Outcome {
+fn read_stream(http: &HttpAnswer, text: &str) -> Outcome {
     let mut transcript = Transcript::default();
     let mut events = Events::default();
-    let mut whole = events.take(&http.body);
+    let mut whole = events.take(text.as_bytes());
     whole.extend(events.end());
     let is_answer = |data: &[u8]| {
         let text = str::from_utf8(data).ok();

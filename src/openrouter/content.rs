@@ -42,12 +42,15 @@ fn text(content: Field) -> Option<String> {
 }
 
 fn part(part: &Value) -> Option<&str> {
+    if let Value::String(text) = part {
+        return Some(text);
+    }
     let is_text = match part.get("type") {
         Some(Value::String(kind)) => matches!(kind.as_str(), "text" | "output_text"),
         Some(_) => false,
         None => true,
     };
-    if is_text { part.get("text")?.as_str() } else { part.as_str() }
+    part.get("text").filter(|_| is_text)?.as_str()
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl Reply {
         let mut body = control.transport.framed(body);
         if control.transport.packed {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            body = packed(&body);
+            body = packed(&[b"\n   ", &body[..]].concat());
         }
         let bytes_per_second = control.transport.bytes_per_second;
         Ok(Self { status, headers, body, bytes_per_second, fault })
