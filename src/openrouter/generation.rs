@@ -112,6 +112,13 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_no_part_of_the_record() {
+        let found =
+            read_text(200, None, "\u{feff}{\"data\": {\"id\": \"gen-1\", \"total_cost\": 0.5}}");
+        assert!(matches!(found, LookUp::Found(_)), "{found:?}");
+    }
+
+    #[test]
     fn what_says_no_cost_says_nothing() {
         let answers = [
             (404, r#"{"error": {"code": 404, "message": "Generation gen-1 not found"}}"#),

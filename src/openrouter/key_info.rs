@@ -122,6 +122,13 @@ mod tests {
         let envelope = r#"{"error": {"code": 401, "message": "User not found."}}"#;
         assert_eq!(kind(401, envelope), Some(FailureKind::KeyRefused));
         assert_eq!(kind(200, envelope), Some(FailureKind::KeyRefused));
+        for error in [r#"{"error": "no such key"}"#, r#"{"message": "no such key"}"#, "no such key"]
+        {
+            let failure = read_text(401, error).err();
+            let words = failure.and_then(|failure| failure.detail).unwrap_or_default();
+            assert!(words.ends_with(": no such key"), "{words}");
+        }
+        assert!(read_text(200, "\u{feff}{\"error\": null, \"data\": {}}").is_ok());
         for body in ["", "<html>", "{}", "[]", r#"{"data": null}"#, r#"{"data": []}"#] {
             assert_eq!(kind(200, body), Some(FailureKind::BadUpstream), "{body}");
         }

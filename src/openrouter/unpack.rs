@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use flate2::write::GzDecoder;
+use flate2::write::MultiGzDecoder;
 
 /// What gzip begins with; neither JSON nor a stream does.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -26,7 +26,7 @@ enum State {
     /// Less than a whole magic number.
     Begins(Vec<u8>),
     Plain,
-    Packed(Box<GzDecoder<Vec<u8>>>),
+    Packed(Box<MultiGzDecoder<Vec<u8>>>),
     /// What follows cannot be unpacked, or is behind the end.
     Over,
 }
@@ -48,7 +48,7 @@ impl Unpacking {
                 }
                 let head = std::mem::take(head);
                 self.state = match head.starts_with(&MAGIC) {
-                    true => State::Packed(Box::new(GzDecoder::new(Vec::new()))),
+                    true => State::Packed(Box::new(MultiGzDecoder::new(Vec::new()))),
                     false => State::Plain,
                 };
                 return self.take(&head);
@@ -91,7 +91,7 @@ impl Unpacking {
 }
 
 /// The error: it is no gzip, or it has ended before.
-fn unpack(decoder: &mut GzDecoder<Vec<u8>>, mut packed: &[u8]) -> std::io::Result<()> {
+fn unpack(decoder: &mut MultiGzDecoder<Vec<u8>>, mut packed: &[u8]) -> std::io::Result<()> {
     while !packed.is_empty() {
         match decoder.write(packed)? {
             0 => return Err(std::io::ErrorKind::InvalidData.into()),
@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn what_is_packed_is_unpacked_however_it_is_cut_up() {
         let text = br#"{"id":"gen-1","choices":[]}"#;
-        for body in [&packed(text)[..], text] {
+        let (begin, end) = text.split_at(9);
+        for body in [&packed(text)[..], &[packed(begin), packed(end)].concat(), text] {
             for piece in 1..=body.len() {
                 assert_eq!(unpacked(body, piece, 1_000).as_deref(), Ok(&text[..]), "{piece}");
             }
