@@ -186,11 +186,13 @@ pub fn read(http: &HttpAnswer) -> Outcome {
     let text = without_frame(&text);
     let body = match Body::read(text) {
         Ok(body) => body,
+        Err(_) if is_stream(text) => return read_stream(http, text),
         Err(_) if http.status >= 400 => {
             let told = words::of_body(text).or_else(|| words::of_text(text));
-            return failed(http, Answer::default(), told);
+            // Half an answer is none of the words of a refusal.
+            let has_text = text.contains(r#""choices""#);
+            return failed(http, Answer { has_text, ..Answer::default() }, told);
         }
-        Err(_) if is_stream(text) => return read_stream(http, text),
         Err(error) => {
             let what = if error.is_data() { "an object" } else { "JSON" };
             let why = format!("the body is not {what}: {error}");
@@ -241,8 +243,8 @@ fn read_stream(http: &HttpAnswer, text: &str) -> Outcome {
     for event in whole {
         transcript.take_rest(&event);
     }
-    if transcript.answer.is_failed() {
-        return failed(http, transcript.answer, None);
+    if http.status >= 400 || transcript.answer.is_failed() {
+        return failed(http, transcript.answer, words::of_text(text));
     }
     let why = "the body is a stream, which was not asked for".to_owned();
     Outcome::Unreadable { why, answer: Some(Box::new(transcript.answer)) }
@@ -336,6 +338,9 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!((is_free(with), is_free(without)), (false, true));
+        assert!(!is_free(&with[..with.len() - 3]));
+        assert!(!is_free("data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n"));
+        assert!(is_free("slow down"));
     }
 
     #[test]

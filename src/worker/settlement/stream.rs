@@ -25,6 +25,7 @@ impl Settlement {
         let is_whole = transcript.is_whole();
         let has_usage = transcript.answer.usage.is_some();
         let is_changed = transcript.answer.changed;
+        let is_unreadable = transcript.unreadable.is_some();
         let failed = transcript.answer.is_failed();
         let failed = failed.then(|| transcript.answer.error_answer(Head::of_stream(), None));
         let (_, cost_out_of_range) = fill(&mut entry, transcript.answer);
@@ -62,7 +63,8 @@ impl Settlement {
             (None, None, _) => answered(State::Answered, entry, Ok(Vec::new())),
         };
         // Of a stream that fails its caller may lose the rows: the statement is undone.
-        settlement.content.is_wanted = is_changed || settlement.result.is_err() && !is_closed;
+        let is_lost = settlement.result.is_err() && !is_closed;
+        settlement.content.is_wanted = is_changed || is_unreadable || is_lost;
         settlement
     }
 }
