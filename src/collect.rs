@@ -136,12 +136,13 @@ pub fn answer(call: Uuid, principal: &str, deadline: Option<Instant>) -> Result<
         });
     };
     let status = ended.http_status.unwrap_or(200);
+    // What is not a failure of the answer's own came of the stream before it broke, or all of it, as events.
+    let is_unreadable = ended.error_code.as_deref() == Some("unreadable_answer");
     match read(&HttpAnswer { status, retry_after: None, clock_skew: None, body }) {
         Outcome::Answered(answer) => Ok(answer.text),
         Outcome::Failed { error, .. } => Err(failed(error.failure)),
-        // The events of a stream, as they came: its caller has had what they say.
-        Outcome::Unreadable { .. } if ended.is_streamed && ended.state != "failed" => {
-            Err(Error::NoSuchAnswer(call))
+        Outcome::Unreadable { .. } if ended.is_streamed && !is_unreadable => {
+            Err(why_not(&ended).map_or(Error::NoSuchAnswer(call), failed))
         }
         Outcome::Unreadable { why, .. } => Err(failed(Failure::unreadable(why))),
     }

@@ -4,10 +4,11 @@
 //! a transaction again for ever, each time with a paid call. What the provider said goes to DETAIL,
 //! never into the message.
 
-use pgrx::PgLogLevel;
-use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::prelude::PgSqlErrorCode;
+mod warnings;
+
 use thiserror::Error;
+
+pub use warnings::{warn_changed, warn_cut_off, warn_deferred, warn_other_kind, warn_policies};
 
 use crate::openrouter::failure::{Failure, FailureKind};
 use crate::openrouter::request::BadRequest;
@@ -354,45 +355,4 @@ pub fn refuse_drop() {
     if !settings::allow_drop() {
         report::raise(Error::DropRefused.into_report());
     }
-}
-
-/// Tells the caller that its answer is not quite as it came.
-pub fn warn_changed(call: uuid::Uuid) {
-    let detail = format!("call {call}: \\u0000, lone surrogates and the like are replaced.");
-    let hint = format!("SELECT hiems.raw_answer('{call}') has it as it came, for a while.");
-    warn("the answer was changed to fit jsonb", Some(detail), hint);
-}
-
-/// Tells the caller that its ledger rows come later.
-pub fn warn_deferred(calls: &[uuid::Uuid]) {
-    let named: Vec<String> = calls.iter().take(10).map(uuid::Uuid::to_string).collect();
-    let (what, more) = match calls.len() {
-        1 => ("the call is", ""),
-        count => ("the calls are", if count > named.len() { ", ..." } else { "" }),
-    };
-    let message = format!("a table of hiems is locked: {what} booked when it is free");
-    let detail = format!("call {}{more}", named.join(", "));
-    let hint = "Look who holds the lock: pg_locks, or a VACUUM FULL or REINDEX that runs.";
-    warn(message, Some(detail), hint);
-}
-
-/// Tells the caller that a key is not of the kind that it is stored as.
-pub fn warn_other_kind(name: &str, kind: &str) {
-    let is = if kind == "management" { "inference" } else { "management" };
-    let message =
-        format!("the key \"{name}\" is stored as {kind} key, and OpenRouter says it is none");
-    warn(message, None, format!("Store it anew with the kind '{is}'."));
-}
-
-/// Tells an admin that the broadcast does not follow the levels.
-pub fn warn_policies(why: String) {
-    let hint = "Once the table is free, and as Realtime makes it: hiems.enable_supabase().";
-    warn("the policies on realtime.messages do not follow the levels", Some(why), hint);
-}
-
-fn warn(message: impl Into<String>, detail: Option<String>, hint: impl Into<String>) {
-    let report = ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message.into(), "warn");
-    let report = report.set_hint(hint.into());
-    let report = if let Some(detail) = detail { report.set_detail(detail) } else { report };
-    report.report(PgLogLevel::WARNING);
 }

@@ -330,7 +330,7 @@ export type Database = {
         Args: Record<PropertyKey, never>
         Returns: { name: string | null; kind: string | null; fingerprint: string | null; version: number | null; stored_at: string | null; stored_by: string | null; master_key: string | null; sealed_at: string | null }[]
       }
-      /** The answer to one of the caller's own calls (its id), as it came from OpenRouter; kept for hiems.answer_retention where it was changed to fit jsonb, cannot be read, or came after its caller had gone. */
+      /** The answer to one of the caller's own calls (its id), as it came from OpenRouter; kept for hiems.answer_retention where it was changed to fit jsonb, cannot be read, has a part of the text beside an error, is that of a stream that failed (its events), or came after its caller had gone. */
       raw_answer: {
         Args: { call: string | null }
         Returns: string | null
@@ -393,7 +393,7 @@ export type Database = {
       /** Makes many calls at once, and gives a row for each as it ends, in the order of ending. */
       submit_prompts: {
         Args: { requests: Json | null; max_concurrency?: number | null; on_error?: string | null }
-        Returns: { ordinality: number | null; response: Json | null; content: string | null; error_code: string | null; error_message: string | null; cost_usd: number | null }[]
+        Returns: { ordinality: number | null; response: Json | null; content: string | null; error_code: string | null; error_message: string | null; cost_usd: number | null; finish_reason: string | null }[]
       }
       /** Asks OpenRouter (GET /key) about a stored key as this transaction sees it, so that a new one can be looked at before the commit. */
       verify_api_key: {

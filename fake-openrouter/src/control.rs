@@ -9,6 +9,9 @@
 //! | `fake_model` | slug of the answering model, verbatim |
 //! | `fake_finish_reason` | how the answer ends; `error` ends it half-way, free of charge but for tools |
 //! | `fake_empty` | `true`: no completion tokens and no finish reason; free of charge but for tools |
+//! | `fake_content_parts` | `true`: the content is a list of parts, not a text |
+//! | `fake_error` | literal JSON of an error beside the text, in a stream beside the middle of it; it is billed as without. `null`: none where `fake_finish_reason` would have one |
+//! | `fake_error_at` | `top`, `choice` or `message` (in a stream the delta): where that error stands |
 //! | `fake_failed_attempts` | how often a provider fails before this one answers; free of charge |
 //!
 //! What it costs (`charge`), and what the answer tells of that (`told`):
@@ -33,7 +36,8 @@
 //! | `fake_status` | answers this HTTP status (300 to 999) as an error; nothing is generated |
 //! | `fake_429_times`, `fake_503_times` | this status, at once, for the first N requests of one user with one metadata |
 //! | `fake_retry_after` | the Retry-After header of a 429 or 503: seconds, or any text |
-//! | `fake_error_shape` | `page`: the edge's HTML; `availability`: the envelope that has no code; `platform`: OpenRouter's own limit, with its headers |
+//! | `fake_error_shape` | `page`: the edge's HTML; `availability`: the envelope that has no code; `platform`: OpenRouter's own limit, with its headers, `platform_body`: with their copies alone; `code_text`: the code is a text; `text`, `number`, `list`: the error is no object; `message`, `detail`, `plain`: there is no envelope |
+//! | `fake_reset_ms` | in how long OpenRouter's own limit is reset; else in six hours |
 //! | `fake_error_id` | `true`: the error names a generation in its header |
 //! | `fake_late_error` | this code (number or text) in an envelope at status 200, without choices |
 //! | `fake_billed_error` | `true`: the error comes after a whole, billed generation, and tells its usage |
@@ -47,6 +51,8 @@
 //! | `fake_header_delay_ms` | time before the headers |
 //! | `fake_bytes_per_second` | how fast the body comes, blank lines excepted |
 //! | `fake_body` | literal text of the body, in place of whatever it would be |
+//! | `fake_before`, `fake_after` | literal texts around the body, such as a byte order mark, or the end of a stream |
+//! | `fake_packed` | `true`: the body is gzip, whatever Accept-Encoding says |
 //! | `fake_content_type` | the Content-Type |
 //! | `fake_fault` | breaks the connection or the body; what was generated is billed |
 //!
@@ -83,6 +89,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub(crate) use answer::Place;
 pub(crate) use lookup::Wishes as Lookup;
 pub(crate) use refusal::Shape;
 pub(crate) use streaming::{ErrorForm, UsageForm};
@@ -200,6 +207,10 @@ mod tests {
             ("fake_fault", "gremlins"),
             ("fake_usage", "{"),
             ("fake_error_shape", "round"),
+            ("fake_error", "{"),
+            ("fake_error_at", "nowhere"),
+            ("fake_reset_ms", "soon"),
+            ("fake_packed", "tightly"),
             ("fake_stream_error", "loud"),
             ("fake_bytes_per_second", "0"),
             ("fake_lookup_errors", "429,200"),

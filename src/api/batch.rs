@@ -44,6 +44,7 @@ fn submit_prompts(
         name!(error_code, Option<String>),
         name!(error_message, Option<String>),
         name!(cost_usd, Option<AnyNumeric>),
+        name!(finish_reason, Option<String>),
     ),
 > {
     // The first row is waited for here: an error that is raised leaves nothing behind.
@@ -223,7 +224,7 @@ impl Batch {
             }
             Ended::Replied(Reply::Failed { call, failure, entry }, _) => {
                 let error = Error::Call { failure, call: Some(call) };
-                Err(Failed::new(error, row::cost(entry.as_deref())))
+                Err(Failed::new(error, entry.as_deref()))
             }
             Ended::Replied(Reply::Refused(failure), _) => {
                 Err(Failed::for_nothing(Error::Call { failure, call: None }))

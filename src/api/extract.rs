@@ -4,8 +4,9 @@ use pgrx::prelude::*;
 
 use super::prompt::{call, question};
 use crate::access::{self, Level};
-use crate::error::{Error, or_raise};
+use crate::error::{self, Error, or_raise};
 use crate::gateway;
+use crate::openrouter::content::Said;
 use crate::openrouter::schema::{self, Schema};
 use crate::pg::arguments::Jsonb;
 use crate::prompt::Prompt;
@@ -44,6 +45,7 @@ fn ask(
     validator::check_schema(schema.text())?;
     prompt.options = Some(schema.ask_for_it(prompt.options.as_deref())?);
     let (id, body) = call(prompt, true)?;
+    error::warn_cut_off(id, Said::in_body(&body.0).finish_reason.as_deref());
     // It is booked by now: what is raised rolls back, and it is booked all the same.
     let _detail = gateway::detail_of(id);
     let answer = schema::answer_in(&body.0)

@@ -2,14 +2,13 @@
 
 use pgrx::prelude::*;
 use serde_json::json;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::booking;
 use crate::collect;
 use crate::error::{self, Error, or_raise};
 use crate::gateway::{self, Answered, Submitted};
-use crate::openrouter::fields;
+use crate::openrouter::content::Said;
 use crate::pg::arguments::Jsonb;
 use crate::pg::xact;
 use crate::prompt::{self, Prompt};
@@ -54,17 +53,10 @@ fn ask(
 ) -> Result<Option<String>, Error> {
     let messages = Some(question(prompt)?);
     let prompt = Prompt { model, messages, user, use_case, ..Prompt::default() };
-    let (_, body) = call(prompt, false)?;
-    Ok(text_of(&body.0))
-}
-
-/// The text of an answer; None where it has none.
-pub(super) fn text_of(body: &str) -> Option<String> {
-    let [choices] = fields::pick(body, &["choices"]).ok()?;
-    let choices: Vec<&RawValue> = fields::read(choices)?;
-    let [message] = fields::pick_of(choices.first().copied(), &["message"]);
-    let [content] = fields::pick_of(message, &["content"]);
-    fields::read(content)
+    let (id, body) = call(prompt, false)?;
+    let said = Said::in_body(&body.0);
+    error::warn_cut_off(id, said.finish_reason.as_deref());
+    Ok(said.text)
 }
 
 /// Messages that ask one question.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
@@ -14,6 +14,8 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::answer::HttpAnswer;
 use super::fields;
+use super::retry;
+use super::unpack::{TooLarge, Unpacking};
 use crate::vault::blot::Blot;
 
 /// A connection pool to one base URL.
@@ -82,6 +84,12 @@ pub enum HttpError {
     Broken(String),
     /// The answer is larger than allowed.
     TooLarge,
+}
+
+impl From<TooLarge> for HttpError {
+    fn from(_: TooLarge) -> HttpError {
+        HttpError::TooLarge
+    }
 }
 
 impl OpenRouter {
@@ -173,7 +181,8 @@ impl OpenRouter {
             if !response.status().is_success() {
                 return self.whole(response, &blot).await.map(Streamed::Whole);
             }
-            Ok(Streamed::Stream(Body { response, left: self.max_response_bytes }))
+            let unpacking = Unpacking::new(self.max_response_bytes);
+            Ok(Streamed::Stream(Body { response, unpacking: Some(unpacking) }))
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))
     }
@@ -184,6 +193,7 @@ impl OpenRouter {
             .post(self.chat_completions.clone())
             .header(AUTHORIZATION, authorization)
             .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT_ENCODING, "identity")
             .body(body);
         request.send().await.map_err(|error| failed(&error))
     }
@@ -208,22 +218,23 @@ impl OpenRouter {
     async fn get(&self, url: Url, authorization: HeaderValue) -> Result<HttpAnswer, HttpError> {
         let blot = Blot::of(authorization.as_bytes());
         let request = self.client.get(url).header(AUTHORIZATION, authorization);
+        let request = request.header(ACCEPT_ENCODING, "identity");
         let response = request.send().await.map_err(|error| failed(&error))?;
         self.whole(response, &blot).await
     }
 
     async fn whole(&self, mut response: Response, blot: &Blot) -> Result<HttpAnswer, HttpError> {
         let status = response.status().as_u16();
-        let retry_after =
-            header(&response, RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
         let clock_skew = clock_skew(&response);
+        let now = clock_skew.unwrap_or(0).saturating_mul(1_000);
+        let now = chrono::Utc::now().timestamp_millis().saturating_add(now);
+        let retry_after = retry::wait_told(|name| header(&response, name), status == 429, now);
+        let mut unpacking = Unpacking::new(self.max_response_bytes);
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
-            if body.len() + chunk.len() > self.max_response_bytes {
-                return Err(HttpError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
+        while let Some(piece) = response.chunk().await.map_err(|error| failed(&error))? {
+            body.extend(unpacking.take(&piece)?);
         }
+        body.extend(unpacking.end());
         blot.out(&mut body);
         Ok(HttpAnswer { status, retry_after, clock_skew, body })
     }
@@ -240,8 +251,8 @@ pub enum Streamed {
 /// knows that nobody listens.
 pub struct Body {
     response: Response,
-    /// How many bytes it may still have.
-    left: usize,
+    /// None once it has ended.
+    unpacking: Option<Unpacking>,
 }
 
 impl Body {
@@ -254,15 +265,19 @@ impl Body {
         clock_skew(&self.response)
     }
 
-    /// What comes next within `timeout`; None: it has ended.
-    pub async fn next(&mut self, timeout: Duration) -> Result<Option<Bytes>, HttpError> {
+    /// What comes next within `timeout`, unpacked; None: it has ended.
+    pub async fn next(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, HttpError> {
         let next = tokio::time::timeout(timeout, self.response.chunk()).await;
         let next = next.map_err(|_| HttpError::Timeout)?.map_err(|error| failed(&error))?;
-        self.left = self
-            .left
-            .checked_sub(next.as_ref().map_or(0, Bytes::len))
-            .ok_or(HttpError::TooLarge)?;
-        Ok(next)
+        match (next, &mut self.unpacking) {
+            (Some(piece), Some(unpacking)) => Ok(Some(unpacking.take(&piece)?)),
+            (None, Some(unpacking)) => {
+                let rest = unpacking.end();
+                self.unpacking = None;
+                Ok(Some(rest).filter(|rest| !rest.is_empty()))
+            }
+            (_, None) => Ok(None),
+        }
     }
 
     /// Waits a little for the end of a body that has said its last, so that its connection can be kept.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Number, Value};
 
-use super::answer::HttpAnswer;
+use super::answer::{HttpAnswer, without_frame};
 use super::fields;
 use super::json_text;
 use super::money::{self, Amount};
@@ -50,7 +50,8 @@ pub fn read(http: &HttpAnswer, id: &str) -> LookUp {
     if http.status != 200 {
         return not_yet(format!("HTTP {}", http.status));
     }
-    let body: Option<Value> = serde_json::from_str(&json_text::fit_for_jsonb(&http.body).text).ok();
+    let fit = json_text::fit_for_jsonb(&http.body);
+    let body: Option<Value> = serde_json::from_str(without_frame(&fit.text)).ok();
     let Some(data) = body.as_ref().and_then(|body| body.get("data")).filter(|d| d.is_object())
     else {
         return not_yet("HTTP 200, without a record".to_owned());
@@ -108,6 +109,13 @@ mod tests {
         assert_eq!((record.cached_tokens, record.upstream_cost), (None, None));
         assert_eq!(record.provider.as_deref(), Some("DeepInfra"));
         assert_eq!(record.finish_reason, None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_record() {
+        let found =
+            read_text(200, None, "\u{feff}{\"data\": {\"id\": \"gen-1\", \"total_cost\": 0.5}}");
+        assert!(matches!(found, LookUp::Found(_)), "{found:?}");
     }
 
     #[test]

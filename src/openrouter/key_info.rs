@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
-use super::answer::HttpAnswer;
-use super::failure::{self, Failure, FailureKind};
+use super::answer::{HttpAnswer, without_frame};
+use super::failure::{self, Failure, FailureKind, Told};
 use super::json_text;
-use super::money;
+use super::{money, words};
 
 /// What is said of a key; amounts are in US dollars, the literal tokens. None: not said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +38,19 @@ pub struct Periods {
 
 /// Reads an answer.
 pub fn read(http: &HttpAnswer) -> Result<KeyInfo, Failure> {
-    let body: Option<Value> = serde_json::from_str(&json_text::fit_for_jsonb(&http.body).text).ok();
-    let error = body.as_ref().and_then(|body| body.get("error")).filter(|e| e.is_object());
-    if http.status >= 400 || error.is_some() {
-        return Err(failure::error_answer(http.status, error, http.retry_after).failure);
+    let fit = json_text::fit_for_jsonb(&http.body);
+    let text = without_frame(&fit.text);
+    let body: Option<Value> = serde_json::from_str(text).ok();
+    let error = body.as_ref().and_then(|body| body.get("error"));
+    let told = match error.filter(|error| !matches!(error, Value::Null | Value::Bool(false))) {
+        Some(error) => Some(Told::Error(error)),
+        None if http.status >= 400 => {
+            Some(Told::Words(words::of_body(text).or_else(|| words::of_text(text))))
+        }
+        None => None,
+    };
+    if let Some(told) = told {
+        return Err(failure::error_answer(http.head(), &told).failure);
     }
     let data = body.as_ref().and_then(|body| body.get("data")).filter(|data| data.is_object());
     let Some(data) = data else {
@@ -113,6 +122,13 @@ mod tests {
         let envelope = r#"{"error": {"code": 401, "message": "User not found."}}"#;
         assert_eq!(kind(401, envelope), Some(FailureKind::KeyRefused));
         assert_eq!(kind(200, envelope), Some(FailureKind::KeyRefused));
+        for error in [r#"{"error": "no such key"}"#, r#"{"message": "no such key"}"#, "no such key"]
+        {
+            let failure = read_text(401, error).err();
+            let words = failure.and_then(|failure| failure.detail).unwrap_or_default();
+            assert!(words.ends_with(": no such key"), "{words}");
+        }
+        assert!(read_text(200, "\u{feff}{\"error\": null, \"data\": {}}").is_ok());
         for body in ["", "<html>", "{}", "[]", r#"{"data": null}"#, r#"{"data": []}"#] {
             assert_eq!(kind(200, body), Some(FailureKind::BadUpstream), "{body}");
         }

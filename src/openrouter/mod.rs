@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod content;
 pub mod failure;
 pub mod fields;
 pub mod generation;
@@ -13,4 +14,6 @@ pub mod retry;
 pub mod schema;
 pub mod sse;
 pub mod stream;
+pub mod unpack;
 pub mod usage;
+pub mod words;

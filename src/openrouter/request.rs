@@ -75,9 +75,8 @@ impl ChatRequest<'_> {
         if let Some(session) = self.session_id {
             body.insert("session_id".to_owned(), json!(session));
         }
-        if self.is_streamed {
-            body.insert("stream".to_owned(), json!(true));
-        }
+        // Also where it is false: gateways in between may have another default.
+        body.insert("stream".to_owned(), json!(self.is_streamed));
         // A no-op today; older gateways leave the cost out without it.
         body.insert("usage".to_owned(), json!({"include": true}));
         let has_field = CHARGED_APART.iter().any(|field| body.contains_key(*field));
@@ -172,8 +171,8 @@ mod tests {
         )
         .body();
         let expected = concat!(
-            r#"{"messages":[{"content":"hi","role":"user"}],"model":"a/b","temperature":0.10,"#,
-            r#""top_p":1e-3,"usage":{"include":true},"user":"u1"}"#
+            r#"{"messages":[{"content":"hi","role":"user"}],"model":"a/b","stream":false,"#,
+            r#""temperature":0.10,"top_p":1e-3,"usage":{"include":true},"user":"u1"}"#
         );
         assert_eq!(body.map(|body| body.text).as_deref(), Ok(expected));
     }

@@ -5,11 +5,11 @@
 //! (`src/validator.rs`).
 
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::content::Said;
+use super::json_text;
 use super::request::BadRequest;
-use super::{fields, json_text};
 
 /// In octets, as `jsonb` writes it.
 const MAX_SCHEMA: usize = 256 * 1024;
@@ -86,23 +86,18 @@ impl Schema {
 /// The JSON in an answer, every number as the model wrote it. `body` is OpenRouter's. The error: why it has none that
 /// could match a schema.
 pub fn answer_in(body: &str) -> Result<String, String> {
-    let [choices] = fields::pick(body, &["choices"]).unwrap_or_default();
-    let choices: Vec<&RawValue> = fields::read(choices).unwrap_or_default();
-    let first = choices.first().copied();
-    let [message, finish_reason] = fields::pick_of(first, &["message", "finish_reason"]);
-    let [content, refusal] = fields::pick_of(message, &["content", "refusal"]);
-    let text = |field| fields::read::<String>(field);
-    if let Some(refusal) = text(refusal).filter(|text| !text.is_empty()) {
+    let said = Said::in_body(body);
+    if let Some(refusal) = said.refusal.filter(|text| !text.is_empty()) {
         return Err(format!("the model refused: {}", short(&refusal)));
     }
-    match text(finish_reason).as_deref() {
+    match said.finish_reason.as_deref() {
         Some("length") => return Err("the answer was cut off (finish_reason length)".to_owned()),
         Some("content_filter") => {
             return Err("the answer was filtered (finish_reason content_filter)".to_owned());
         }
         _ => {}
     }
-    let content = text(content).ok_or("the answer has no text")?;
+    let content = said.text.ok_or("the answer has no text")?;
     let json = json_in(&content)?;
     let fit = json_text::fit_for_jsonb(json.as_bytes());
     if fit.text != json {

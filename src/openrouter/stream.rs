@@ -1,47 +1,41 @@
 //! A streamed answer: its chunks, and what they say together.
 //! Source: OpenRouter's "Streaming", "Errors and debugging" (openrouter.ai/docs).
 
-use std::collections::HashMap;
-
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::{Answer, Body, MAX_DEPTH};
-use super::fields;
 use super::json_text::{self, Fit};
 
 /// What has been heard of a streamed answer. `usage` counts wherever it stands, the last one if there are
 /// several: beside no choice, beside one that repeats the finish reason, or beside an error.
 #[derive(Debug, Default)]
 pub struct Transcript {
-    /// All chunks together; without text.
+    /// All chunks together, errors included; without text.
     pub answer: Answer,
-    /// What went wrong after the first token: a chunk with a top-level `error`.
-    pub error: Option<Value>,
     /// Why a chunk cannot be given to the caller.
     pub unreadable: Option<String>,
     /// True once `[DONE]` has come.
     pub is_done: bool,
-    /// True once there is text, reasoning, a tool call or the like.
-    pub has_begun: bool,
-    /// True once an event has come, of whatever kind.
-    pub has_events: bool,
+    /// True once an event has come that is not `[DONE]`.
+    pub has_chunks: bool,
 }
-
-/// Parts of a delta that are no sign of a token.
-const NO_TOKENS: [&str; 1] = ["role"];
 
 impl Transcript {
     /// Takes in an event's data; gives the chunk for the caller: JSON that `jsonb` takes. None where it is
     /// `[DONE]`, an error, or cannot be given.
     pub fn take(&mut self, data: &[u8]) -> Option<String> {
-        self.has_events = true;
-        if data.trim_ascii() == b"[DONE]" {
+        let mut data = data.trim_ascii();
+        // No blank line may stand between it and the last chunk.
+        if let Some(last) = data.strip_suffix(b"[DONE]") {
             self.is_done = true;
-            return None;
+            data = last.trim_ascii();
+            if data.is_empty() {
+                return None;
+            }
         }
+        self.has_chunks = true;
         let Fit { text, depth } = json_text::fit_for_jsonb(data);
-        let chunk = match Body::read(text.trim()) {
+        let chunk = match Body::read(&text) {
             Ok(chunk) => chunk,
             Err(error) => {
                 let what = if error.is_data() { "an object" } else { "JSON" };
@@ -49,11 +43,12 @@ impl Transcript {
                 return None;
             }
         };
-        self.hear(chunk.answer());
+        let said = chunk.answer();
+        // The error is raised; text that comes with it is the caller's all the same.
+        let is_row = said.has_text || !said.is_failed();
+        self.hear(said);
         self.answer.changed |= text.as_bytes() != data;
-        self.has_begun = self.has_begun || chunk.choices().is_some_and(says_anything);
-        if let Some(error) = chunk.error() {
-            self.error = Some(error);
+        if !is_row {
             return None;
         }
         if depth > MAX_DEPTH {
@@ -83,19 +78,11 @@ impl Transcript {
         so_far.finish_reason = chunk.finish_reason.or(so_far.finish_reason.take());
         so_far.native_finish_reason =
             chunk.native_finish_reason.or(so_far.native_finish_reason.take());
-        so_far.choice_error = chunk.choice_error.or(so_far.choice_error.take());
+        so_far.error = chunk.error.or(so_far.error.take());
+        so_far.ends_in_error |= chunk.ends_in_error;
+        so_far.has_text |= chunk.has_text;
         so_far.usage = chunk.usage.or(so_far.usage.take());
     }
-}
-
-/// True if one of these choices has a token in it.
-fn says_anything(choices: &[&RawValue]) -> bool {
-    choices.iter().any(|choice| {
-        let [delta] = fields::pick_of(Some(*choice), &["delta"]);
-        let delta: HashMap<String, &RawValue> = fields::read(delta).unwrap_or_default();
-        let is_token = |value: &RawValue| !matches!(value.get(), "null" | "\"\"" | "[]" | "{}");
-        delta.iter().any(|(name, value)| !NO_TOKENS.contains(&&**name) && is_token(value))
-    })
 }
 
 #[cfg(test)]
@@ -129,7 +116,7 @@ mod tests {
             assert_eq!(rows.len(), 4, "{choices}");
             assert_eq!(cost(&told).as_deref(), Some("4.20e-7"), "{choices}");
             assert_eq!(told.answer.finish_reason.as_deref(), Some("stop"), "{choices}");
-            assert!(told.is_done && told.is_whole() && told.error.is_none());
+            assert!(told.is_done && told.is_whole() && !told.answer.is_failed());
         }
         let early = r#"{"choices":[],"usage":{"cost":1}}"#;
         let late = r#"{"usage":{"cost":2}}"#;
@@ -139,8 +126,9 @@ mod tests {
 
     #[test]
     fn the_first_token_is_text_reasoning_or_a_call_and_not_a_role() {
-        let begins =
-            |delta: &str| heard(&[&format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#)]).0.has_begun;
+        let begins = |delta: &str| {
+            heard(&[&format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#)]).0.answer.has_text
+        };
         for delta in [r#"{"content":"a"}"#, r#"{"reasoning":"a"}"#, r#"{"tool_calls":[{}]}"#] {
             assert!(begins(delta), "{delta}");
         }
@@ -154,11 +142,25 @@ mod tests {
         let plain = r#"{"id":"gen-1","error":{"code":"server_error","message":"x"},
                         "choices":[{"delta":{"content":""},"finish_reason":"error"}]}"#;
         let (told, rows) = heard(&[WORD, plain]);
-        assert!(told.error.is_some() && rows.len() == 1 && cost(&told).is_none());
+        assert!(told.answer.error.is_some() && rows.len() == 1 && cost(&told).is_none());
         let told_cost = r#"{"error":{"code":400},"choices":[],"usage":{"cost":0.5}}"#;
         let (told, rows) = heard(&[WORD, told_cost, "[DONE]"]);
-        assert!(told.error.is_some() && told.is_done && rows.len() == 1);
+        assert!(told.answer.error.is_some() && told.is_done && rows.len() == 1);
         assert_eq!(cost(&told).as_deref(), Some("0.5"));
+        // Of whatever type, at whatever place; the text beside it is given.
+        for error in [r#""x""#, "1", "true", "[1]", r#"{"code":"429"}"#] {
+            for chunk in [
+                format!(r#"{{"error":{error},"choices":[{{"delta":{{"content":"half"}}}}]}}"#),
+                format!(r#"{{"choices":[{{"error":{error},"delta":{{"content":"half"}}}}]}}"#),
+                format!(r#"{{"choices":[{{"delta":{{"content":"half","error":{error}}}}}]}}"#),
+            ] {
+                let (told, rows) = heard(&[WORD, &chunk, END]);
+                assert!(told.answer.error.is_some() && rows.len() == 3, "{chunk}");
+            }
+        }
+        let (told, rows) =
+            heard(&[WORD, r#"{"choices":[{"delta":{},"finish_reason":"error"}]}"#, END]);
+        assert!(told.answer.is_failed() && told.answer.error.is_none() && rows.len() == 2);
     }
 
     #[test]
@@ -176,6 +178,14 @@ mod tests {
             let (told, rows) = heard(&[junk, WORD]);
             assert!(told.unreadable.is_some() && rows.len() == 1, "{junk}");
         }
+    }
+
+    #[test]
+    fn the_end_may_follow_a_chunk_at_once() {
+        let (told, rows) = heard(&[&format!("{WORD}\n[DONE]")]);
+        assert!(told.is_done && told.unreadable.is_none());
+        assert_eq!(rows, [WORD]);
+        assert!(!heard(&["[DONE]"]).0.has_chunks);
     }
 
     #[test]

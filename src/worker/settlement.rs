@@ -145,7 +145,8 @@ impl Settlement {
         entry.http_status = Some(http.status);
         let cost_out_of_range;
         let mut again = None;
-        let (mut is_wanted, mut is_changed) = (false, false);
+        let is_wanted;
+        let mut is_changed = false;
         let (state, result) = match read(http) {
             Outcome::Answered(answer) => {
                 is_changed = answer.changed;
@@ -155,7 +156,9 @@ impl Settlement {
                 (State::Answered, Ok(text.into_bytes()))
             }
             Outcome::Failed { error, answer } => {
-                cost_out_of_range = answer.and_then(|answer| fill(&mut entry, *answer).1);
+                // The part of an answer that came is paid for.
+                is_wanted = answer.has_text;
+                cost_out_of_range = fill(&mut entry, *answer).1;
                 entry.error_code = Some(error.error_code);
                 // Before a provider is asked, nothing can have been charged; behind it, tools can.
                 let nothing_generated = entry.completion_tokens.unwrap_or(0) == 0
@@ -190,7 +193,6 @@ fn fill(entry: &mut Entry, answer: Answer) -> (String, Option<String>) {
     entry.provider = answer.provider;
     entry.finish_reason = answer.finish_reason;
     entry.native_finish_reason = answer.native_finish_reason;
-    entry.error_code = answer.choice_error;
     let mut out_of_range = None;
     if let Some(usage) = answer.usage {
         entry.prompt_tokens = usage.prompt_tokens;

@@ -215,13 +215,13 @@ fn columns_are_had_from_a_row_and_not_by_a_star() {
     let mut made = |sql: &str| {
         let before = database.fake.requests().len();
         let rows = client.query(sql, &[&requests]).expect("rows");
-        assert_eq!((rows.len(), rows[0].len()), (2, 6));
+        assert_eq!((rows.len(), rows[0].len()), (2, 7));
         database.fake.requests().len() - before
     };
     let row = "SELECT hiems.submit_prompts((SELECT $1::text::jsonb)) AS r";
     assert_eq!(made(&format!("SELECT (r).* FROM ({row}) AS t")), 2);
-    assert_eq!(made("SELECT (hiems.submit_prompts((SELECT $1::text::jsonb))).*"), 12);
-    assert_eq!(booked(&database), outcomes(&[("committed", 14)]));
+    assert_eq!(made("SELECT (hiems.submit_prompts((SELECT $1::text::jsonb))).*"), 14);
+    assert_eq!(booked(&database), outcomes(&[("committed", 16)]));
 }
 
 // As docs/batches.md has it.

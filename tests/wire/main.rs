@@ -1,6 +1,7 @@
 //! hiems over the wire: clients of a real server, with a fake OpenRouter. One file per promise.
 
 mod access;
+mod answers;
 mod await_prompt;
 mod batch;
 mod call;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::usage::{Told, told};
-use super::{broken, router};
+use super::{broken, errors, router};
 use crate::control::{Control, ErrorForm, UsageForm};
 use crate::generate::Outcome;
 
@@ -45,9 +45,15 @@ pub(crate) fn stream(outcome: &Outcome, control: &Control) -> serde_json::Result
     let word = |word: &&str| json!({ "role": "assistant", "content": word });
     deltas.extend(words.iter().take(said).map(word));
     let count = deltas.len() as u64;
-    let text = deltas.into_iter().zip(1..).map(|(delta, place)| {
-        let choice = Choice { index: 0, delta, finish_reason: None, native_finish_reason: None };
-        let event = Event { choices: vec![choice], ..Event::of(outcome) }.text()?;
+    let middle = count.div_ceil(2);
+    let text = deltas.into_iter().zip(1..).map(|(mut delta, place)| {
+        let error = control.answer.error.clone().filter(|_| place == middle);
+        let [error, of_choice, of_message] = errors(error, control.answer.error_at);
+        if let Some(error) = of_message {
+            delta["error"] = error;
+        }
+        let choice = Choice { error: of_choice, ..Choice::open(delta) };
+        let event = Event { choices: vec![choice], error, ..Event::of(outcome) }.text()?;
         Ok(Piece { event, tokens: generation.completion_tokens * place / count })
     });
     let text = text.collect::<serde_json::Result<_>>()?;
@@ -109,10 +115,9 @@ fn failing<'a>(outcome: &'a Outcome, control: &'a Control, form: ErrorForm) -> E
 /// A choice without text that ends as the generation does.
 fn finished(outcome: &Outcome) -> Choice<'_> {
     Choice {
-        index: 0,
-        delta: json!({ "role": "assistant", "content": "" }),
         finish_reason: outcome.generation.finish_reason.as_deref(),
         native_finish_reason: outcome.generation.native_finish_reason.as_deref(),
+        ..Choice::open(json!({ "role": "assistant", "content": "" }))
     }
 }
 
@@ -138,6 +143,15 @@ struct Choice<'a> {
     delta: Value,
     finish_reason: Option<&'a str>,
     native_finish_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Value>,
+}
+
+impl Choice<'_> {
+    /// One that has not ended.
+    fn open(delta: Value) -> Self {
+        Self { index: 0, delta, finish_reason: None, native_finish_reason: None, error: None }
+    }
 }
 
 impl<'a> Event<'a> {

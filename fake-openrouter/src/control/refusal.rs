@@ -1,10 +1,11 @@
 //! Wishes for an error in an answer's place.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode};
 
-use super::{Taken, truth, whole};
+use super::{Taken, milliseconds, truth, whole};
 
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
@@ -14,6 +15,8 @@ pub(crate) struct Wishes {
     pub(crate) times_503: u64,
     pub(crate) retry_after: Option<HeaderValue>,
     pub(crate) shape: Shape,
+    /// In how long the limit is reset that is the reason.
+    pub(crate) reset: Option<Duration>,
     pub(crate) id: bool,
     pub(crate) billed: bool,
     pub(crate) late: Option<String>,
@@ -31,6 +34,18 @@ pub(crate) enum Shape {
     Availability,
     /// OpenRouter's own limit, not a provider's.
     Platform,
+    /// The same, its headers in the error's metadata alone.
+    PlatformBody,
+    /// The code is a text.
+    CodeText,
+    /// The error is a text, a number or a list.
+    Text,
+    Number,
+    List,
+    /// No envelope: words in `message`, a list of them in `detail`, or no JSON.
+    Message,
+    Detail,
+    Plain,
 }
 
 impl Wishes {
@@ -40,6 +55,7 @@ impl Wishes {
             "429_times" => self.times_429 = whole(text)?,
             "503_times" => self.times_503 = whole(text)?,
             "retry_after" => self.retry_after = Some(header(text)?),
+            "reset_ms" => self.reset = Some(milliseconds(text)?),
             "error_shape" => self.shape = shape(text)?,
             "error_id" => self.id = truth(text)?,
             "billed_error" => self.billed = truth(text)?,
@@ -78,6 +94,14 @@ fn shape(text: &str) -> Result<Shape, &'static str> {
         "page" => Ok(Shape::Page),
         "availability" => Ok(Shape::Availability),
         "platform" => Ok(Shape::Platform),
-        _ => Err("expected page, availability or platform"),
+        "platform_body" => Ok(Shape::PlatformBody),
+        "code_text" => Ok(Shape::CodeText),
+        "text" => Ok(Shape::Text),
+        "number" => Ok(Shape::Number),
+        "list" => Ok(Shape::List),
+        "message" => Ok(Shape::Message),
+        "detail" => Ok(Shape::Detail),
+        "plain" => Ok(Shape::Plain),
+        _ => Err("expected a shape"),
     }
 }

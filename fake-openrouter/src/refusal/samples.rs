@@ -1,5 +1,7 @@
 //! What each error status looks like when OpenRouter answers it to a chat completion.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -10,29 +12,67 @@ use crate::control::Shape;
 const EDGE_TIMEOUT: &str = include_str!("edge_524.html");
 
 /// The error that a request asked for. `provider` and `model` are those that would have answered.
-pub(crate) fn sample(status: StatusCode, shape: Shape, model: &str, provider: &str) -> Refusal {
+pub(crate) fn sample(
+    status: StatusCode,
+    shape: Shape,
+    reset: Option<Duration>,
+    model: &str,
+    provider: &str,
+) -> Refusal {
     let (message, metadata) = wording(status, model, provider);
-    if status.as_u16() == 524 || shape == Shape::Page {
+    if status.as_u16() == 524 {
         return page(status);
     }
-    if shape == Shape::Availability {
-        return availability(status, &message, model, provider);
+    match shape {
+        Shape::Page => page(status),
+        Shape::Availability => availability(status, &message, model, provider),
+        Shape::Platform | Shape::PlatformBody => platform(status, reset, shape),
+        Shape::Envelope => Refusal::new(status, &message, Some(metadata)),
+        Shape::CodeText => {
+            let code = status.as_u16().to_string();
+            Refusal::envelope(status, json!({ "error": { "code": code, "message": message } }))
+        }
+        Shape::Text => Refusal::envelope(status, json!({ "error": message })),
+        Shape::Number => Refusal::envelope(status, json!({ "error": status.as_u16() })),
+        Shape::List => Refusal::envelope(status, json!({ "error": [{ "message": message }] })),
+        Shape::Message => Refusal::envelope(status, json!({ "message": message })),
+        Shape::Detail => {
+            let item =
+                json!({ "loc": ["body", "messages"], "msg": message, "type": "value_error" });
+            Refusal::envelope(status, json!({ "detail": [item] }))
+        }
+        Shape::Plain => {
+            let text = HeaderValue::from_static("text/plain; charset=utf-8");
+            Refusal::envelope(status, Value::Null).saying(message).with(header::CONTENT_TYPE, text)
+        }
     }
-    if shape == Shape::Platform {
-        return platform(status);
-    }
-    Refusal::new(status, &message, Some(metadata))
 }
 
-/// A limit of OpenRouter's own, such as that of free models.
-fn platform(status: StatusCode) -> Refusal {
-    let metadata = json!({ "error_type": "rate_limit_exceeded" });
-    let header = HeaderValue::from_static;
-    Refusal::new(status, "Rate limit exceeded: free-models-per-min. ", Some(metadata))
-        .with(HeaderName::from_static("x-ratelimit-limit"), header("20"))
+/// A limit of OpenRouter's own, such as that of free models: a day's is reset hours later.
+fn platform(status: StatusCode, reset: Option<Duration>, shape: Shape) -> Refusal {
+    let reset = SystemTime::now() + reset.unwrap_or(SIX_HOURS);
+    let reset = reset.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string();
+    let metadata = json!({
+        "error_type": "rate_limit_exceeded",
+        "headers": {
+            "X-RateLimit-Limit": "50",
+            "X-RateLimit-Remaining": "0",
+            "X-RateLimit-Reset": reset,
+        },
+    });
+    let refusal =
+        Refusal::new(status, "Rate limit exceeded: free-models-per-day. ", Some(metadata));
+    if shape == Shape::PlatformBody {
+        return refusal;
+    }
+    let header = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+    refusal
+        .with(HeaderName::from_static("x-ratelimit-limit"), header("50"))
         .with(HeaderName::from_static("x-ratelimit-remaining"), header("0"))
-        .with(HeaderName::from_static("x-ratelimit-reset"), header("1787220000000"))
+        .with(HeaderName::from_static("x-ratelimit-reset"), header(&reset))
 }
+
+const SIX_HOURS: Duration = Duration::from_secs(6 * 3_600);
 
 /// The envelope at status 200: the error came when the status line was out.
 pub(crate) fn late(code: &str, model: &str, provider: &str) -> Refusal {

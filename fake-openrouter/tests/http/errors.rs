@@ -1,5 +1,7 @@
 //! Every way to be refused: nothing is generated, and the request is remembered.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
 use crate::client::{Exchange, KEY, Reply, ask, get, order, start};
@@ -178,8 +180,31 @@ fn errors_come_in_every_dress() {
     assert!(gone.header("x-generation-id").is_some_and(|id| id.starts_with("gen-")));
 
     let limit = wished(json!({ "fake_status": "429", "fake_error_shape": "platform" }));
-    assert_eq!((limit.status, limit.header("x-ratelimit-limit")), (429, Some("20")));
-    assert_eq!(limit.json()["error"]["metadata"].get("provider_name"), None);
+    assert_eq!((limit.status, limit.header("x-ratelimit-limit")), (429, Some("50")));
+    let metadata = &limit.json()["error"]["metadata"];
+    assert_eq!(metadata.get("provider_name"), None);
+    // Hours away, in milliseconds; the body repeats the header.
+    let reset = limit.header("x-ratelimit-reset").expect("a time");
+    assert_eq!(metadata["headers"]["X-RateLimit-Reset"], reset);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis();
+    let hours = (reset.parse::<u128>().expect("a number") - now) / 3_600_000;
+    assert!((5..=6).contains(&hours), "{reset}");
+    let body_only = wished(json!({ "fake_status": "429", "fake_error_shape": "platform_body" }));
+    assert_eq!(body_only.header("x-ratelimit-reset"), None);
+    assert!(body_only.json()["error"]["metadata"]["headers"]["X-RateLimit-Reset"].is_string());
+
+    let shapes = [
+        ("code_text", r#"{"error":{"code":"422","message":"Invalid argument"}}"#),
+        ("text", r#"{"error":"Invalid argument"}"#),
+        ("number", r#"{"error":422}"#),
+        ("list", r#"{"error":[{"message":"Invalid argument"}]}"#),
+        ("message", r#"{"message":"Invalid argument"}"#),
+        ("plain", "Invalid argument"),
+    ];
+    for (shape, body) in shapes {
+        let refused = wished(json!({ "fake_status": "422", "fake_error_shape": shape }));
+        assert_eq!((refused.status, &*refused.body), (422, body), "{shape}");
+    }
 
     let words = json!({ "fake_status": "503", "fake_body": "busy", "fake_retry_after": "soon" });
     let busy = wished(words);

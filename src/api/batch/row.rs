@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::super::key_check::numeric;
-use super::super::prompt::text_of;
 use crate::error::Error;
+use crate::openrouter::content::Said;
 use crate::openrouter::fields;
 use crate::openrouter::usage::Usage;
 use crate::pg::arguments::Jsonb;
@@ -19,6 +19,8 @@ pub struct Row {
     error: Option<(&'static str, String)>,
     /// None: not known.
     cost: Option<Number>,
+    /// Of a call that failed, where its ledger row says so; that of an answer is in the response.
+    finish_reason: Option<String>,
 }
 
 /// Why a call has no answer.
@@ -26,63 +28,80 @@ pub struct Failed {
     pub error: Box<Error>,
     /// What it was billed with; None: not known.
     pub cost: Option<Number>,
+    pub finish_reason: Option<String>,
 }
 
 impl Failed {
     /// Nothing was sent for it.
     pub fn for_nothing(error: Error) -> Failed {
-        Failed::new(error, Some(Number::from(0)))
+        Failed { error: Box::new(error), cost: Some(Number::from(0)), finish_reason: None }
     }
 
-    pub fn new(error: Error, cost: Option<Number>) -> Failed {
-        Failed { error: Box::new(error), cost }
+    /// Of a call that was sent, perhaps; and its ledger row where that is known.
+    pub fn new(error: Error, entry: Option<&str>) -> Failed {
+        let Booked { cost_usd, finish_reason } = Booked::read(entry);
+        Failed { error: Box::new(error), cost: cost_usd, finish_reason }
     }
 }
 
-type Columns =
-    (i32, Option<Jsonb>, Option<String>, Option<String>, Option<String>, Option<AnyNumeric>);
+type Columns = (
+    i32,
+    Option<Jsonb>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<AnyNumeric>,
+    Option<String>,
+);
 
 impl Row {
     /// Of an answer, and its ledger row where that is known by now.
     pub fn answered(position: i32, body: String, entry: Option<&str>) -> Row {
         let cost = match entry {
-            Some(entry) => cost(Some(entry)),
+            Some(entry) => Booked::read(Some(entry)).cost_usd,
             None => cost_of_answer(&body),
         };
-        Row { position, response: Some(body), error: None, cost }
+        Row { position, response: Some(body), error: None, cost, finish_reason: None }
     }
 
     /// Of the answer that an earlier call had; this one cost nothing.
     pub fn replayed(position: i32, body: String) -> Row {
-        Row { position, response: Some(body), error: None, cost: Some(Number::from(0)) }
+        let cost = Some(Number::from(0));
+        Row { position, response: Some(body), error: None, cost, finish_reason: None }
     }
 
     pub fn failed(position: i32, failed: &Failed) -> Row {
-        let Failed { error, cost } = failed;
+        let Failed { error, cost, finish_reason } = failed;
         let detail = error.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
         // A text of PostgreSQL's holds no NUL.
         let message = format!("{error}{detail}").replace('\0', "\u{fffd}");
         let error = Some((error.sqlstate(), message));
-        Row { position, response: None, error, cost: cost.clone() }
+        let (cost, finish_reason) = (cost.clone(), finish_reason.clone());
+        Row { position, response: None, error, cost, finish_reason }
     }
 
     /// In the order of the SQL signature.
     pub fn into_columns(self) -> Columns {
         let (code, message) = self.error.unzip();
-        let content = self.response.as_deref().and_then(text_of);
+        let said = self.response.as_deref().map(Said::in_body).unwrap_or_default();
+        let finish_reason = said.finish_reason.or(self.finish_reason);
         let cost = numeric(self.cost);
         let code = code.map(str::to_owned);
-        (self.position, self.response.map(Jsonb), content, code, message, cost)
+        (self.position, self.response.map(Jsonb), said.text, code, message, cost, finish_reason)
     }
 }
 
-/// The cost that a ledger row says, as JSON text.
-pub fn cost(entry: Option<&str>) -> Option<Number> {
-    #[derive(Deserialize)]
-    struct Cost {
-        cost_usd: Option<Number>,
+/// What a ledger row says, as JSON text.
+#[derive(Default, Deserialize)]
+struct Booked {
+    cost_usd: Option<Number>,
+    finish_reason: Option<String>,
+}
+
+impl Booked {
+    fn read(entry: Option<&str>) -> Booked {
+        entry.and_then(|entry| serde_json::from_str(entry).ok()).unwrap_or_default()
     }
-    serde_json::from_str::<Cost>(entry?).ok()?.cost_usd
 }
 
 /// Where the ledger's row comes later.

@@ -77,7 +77,7 @@ impl Listener<'_> {
                 tokio::spawn(body.finish());
                 break End::Whole;
             }
-            if self.transcript.error.is_some() {
+            if self.transcript.answer.is_failed() {
                 until = until.min(Instant::now() + AFTER_ERROR);
             }
             // Without its id nobody could say what it did cost: that is waited for.
@@ -119,7 +119,7 @@ impl Listener<'_> {
             let id = self.transcript.answer.generation_id.clone();
             self.call.note_generation(&mut self.entry, id);
         }
-        if self.transcript.has_begun && self.entry.first_token_ms.is_none() {
+        if self.transcript.answer.has_text && self.entry.first_token_ms.is_none() {
             self.entry.first_token_ms = i64::try_from(self.started.elapsed().as_millis()).ok();
         }
         if let Some(row) = row {
@@ -129,8 +129,7 @@ impl Listener<'_> {
 
     fn settle(mut self, status: u16, end: End) -> Result<Settlement, String> {
         self.blot.out(&mut self.body);
-        let is_object = self.body.trim_ascii_start().starts_with(b"{");
-        if !self.transcript.has_events && is_object && matches!(end, End::Whole) {
+        if !self.transcript.has_chunks && is_object(&self.body) && matches!(end, End::Whole) {
             // No stream at all: an error at status 200, or the whole answer at once.
             let body = self.body;
             let answer = HttpAnswer { status, retry_after: None, clock_skew: None, body };
@@ -146,4 +145,11 @@ impl Listener<'_> {
         settlement.content.answer = self.body;
         Ok(settlement)
     }
+}
+
+/// True of a body that begins like a JSON object, behind what may stand before it.
+fn is_object(body: &[u8]) -> bool {
+    let body = body.trim_ascii_start();
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    body.trim_ascii_start().starts_with(b"{")
 }

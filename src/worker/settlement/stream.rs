@@ -3,7 +3,7 @@
 use super::{Content, Settlement, State, fill};
 use crate::ledger::Entry;
 use crate::openrouter::client::HttpError;
-use crate::openrouter::failure::{self, Failure, FailureKind};
+use crate::openrouter::failure::{Failure, FailureKind, Head};
 use crate::openrouter::stream::Transcript;
 
 /// What ended it.
@@ -25,7 +25,9 @@ impl Settlement {
         let is_whole = transcript.is_whole();
         let has_usage = transcript.answer.usage.is_some();
         let is_changed = transcript.answer.changed;
-        let is_wanted = is_changed || transcript.unreadable.is_some();
+        let is_unreadable = transcript.unreadable.is_some();
+        let failed = transcript.answer.is_failed();
+        let failed = failed.then(|| transcript.answer.error_answer(Head::of_stream(), None));
         let (_, cost_out_of_range) = fill(&mut entry, transcript.answer);
         let answered = |state, entry, result| Settlement {
             state,
@@ -35,9 +37,9 @@ impl Settlement {
             again: None,
             content: Content { is_changed, ..Content::default() },
         };
-        let mut settlement = match (transcript.error, transcript.unreadable, end) {
+        let is_closed = matches!(end, End::Closed);
+        let mut settlement = match (failed, transcript.unreadable, end) {
             (Some(error), ..) => {
-                let error = failure::error_answer(200, Some(&error), None);
                 entry.error_code = Some(error.error_code);
                 answered(State::Failed, entry, Err(error.failure))
             }
@@ -60,7 +62,9 @@ impl Settlement {
             ),
             (None, None, _) => answered(State::Answered, entry, Ok(Vec::new())),
         };
-        settlement.content.is_wanted = is_wanted;
+        // Of a stream that fails its caller may lose the rows: the statement is undone.
+        let is_lost = settlement.result.is_err() && !is_closed;
+        settlement.content.is_wanted = is_changed || is_unreadable || is_lost;
         settlement
     }
 }

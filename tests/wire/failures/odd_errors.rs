@@ -77,8 +77,9 @@ fn every_dress_is_recognised_and_booked_once() {
         assert_eq!(row["http_status"], json!(status));
         assert_eq!(row["error_code"], error_code, "{status} {body}");
         assert!(row["generation_id"].is_string(), "{status} {body}: {row}");
-        // Only OpenRouter's own word before the first token says that nothing was billed.
-        let unbilled = body.contains(r#""error": {"#) && status >= 400;
+        // OpenRouter's own word before the first token says that nothing was billed, and so does a status that refuses
+        // the request.
+        let unbilled = status >= 400 && (status < 500 || body.contains(r#""error": {"#));
         let cost = if unbilled { json!(0) } else { Value::Null };
         let source = if unbilled { "not_billed" } else { "unknown" };
         assert_eq!(row["cost_usd"], cost, "{status} {body}");

@@ -117,7 +117,7 @@ fn an_answer_without_much_is_an_answer() {
         r#"{"choices": [null]}"#,
         r#"{"choices": [{"message": null, "finish_reason": null}], "id": "", "model": null}"#,
         r#"{"choices": [{"message": {"content": null}}], "id": 7, "model": ["a"], "provider": {}}"#,
-        r#"{"choices": [{"message": {"content": [{"type": "text", "text": "x"}]}}]}"#,
+        r#"{"choices": [{"message": {"content": [{"type": "image", "text": "x"}]}}]}"#,
     ];
     for body in bodies {
         database.fake.wish(&[("fake_body", body)]);

@@ -3,7 +3,7 @@
 use hiems_tests::{Database, directives};
 use serde_json::json;
 
-use super::{answered_call, assert_is_settled, assert_is_the_bills, failed_call};
+use super::{assert_is_settled, assert_is_the_bills, failed_call};
 
 // The status line was out when the provider failed: the code inside counts. The generation exists, and
 // that it was free is not said.
@@ -34,8 +34,10 @@ fn an_error_inside_a_choice_costs_what_the_bill_says() {
     for (tool, cost) in [(None, "0"), (Some("0.0050"), "0.0050")] {
         let mut wishes = vec![("fake_finish_reason", "error")];
         wishes.extend(tool.map(|tool| ("fake_tool_cost", tool)));
-        let (answer, row, billed) = answered_call(&database, &directives(&wishes));
-        assert_eq!(answer["choices"][0]["error"]["code"], json!(502));
+        let (refusal, row, billed) = failed_call(&database, &directives(&wishes));
+        assert_eq!(refusal.sqlstate, "PT502", "{refusal:?}");
+        assert!(refusal.detail.contains("Provider disconnected"), "{refusal:?}");
+        assert_eq!(row["outcome"], "failed");
         assert_eq!(row["finish_reason"], "error");
         assert_eq!(row["error_code"], "provider_unavailable");
         assert_eq!(billed.cost, cost);

@@ -127,6 +127,7 @@ fn the_request_is_what_the_caller_asked_for_and_nothing_more() {
     expected["user"] = json!("kund-42");
     expected["session_id"] = json!("chat-7");
     expected["usage"] = json!({"include": true});
+    expected["stream"] = json!(false);
     assert_eq!(request.body, expected);
     assert_eq!(request.key, KEY);
     let header = |name: &str| {

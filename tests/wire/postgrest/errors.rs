@@ -95,6 +95,33 @@ fn what_failed_after_it_was_billed_is_in_the_ledger() {
     }
 }
 
+// A client that looks at the status alone sees that it failed.
+#[test]
+fn half_a_text_with_an_error_beside_it_is_no_success() {
+    let site = Site::new();
+    let ada = site.user("ada");
+    let question = json!({"prompt": "hello", "model": "openai/gpt-4o-mini"});
+    let wishes = [("fake_answer", "half"), ("fake_error", "true"), ("fake_error_at", "choice")];
+    site.database.fake.wish(&wishes);
+    let answers = [
+        site.rpc(&ada, "submit_prompt", &prompt(&[])),
+        site.rpc(&ada, "stream_prompt", &prompt(&[])),
+        site.rpc(&ada, "complete", &question),
+    ];
+    for answer in answers {
+        assert_eq!((answer.status, answer.text("code")), (502, "PT502"), "{answer:?}");
+        assert!(answer.text("hint").contains("hiems.raw_answer"), "{answer:?}");
+    }
+    let batch = site.rpc(&ada, "submit_prompts", &json!({"requests": [prompt(&[])]}));
+    assert_eq!(batch.status, 200, "{batch:?}");
+    let row = &batch.body[0];
+    assert_eq!((&row["error_code"], &row["content"]), (&json!("PT502"), &Value::Null), "{row}");
+    assert_eq!(row["finish_reason"], "stop");
+    for row in site.database.booked() {
+        assert_eq!((&row["outcome"], &row["cost_source"]), (&json!("failed"), &json!("billed")));
+    }
+}
+
 #[test]
 fn what_is_wrong_before_anything_is_sent_has_its_status_too() {
     let database = Database::without_key();

@@ -80,16 +80,16 @@ fn where_openrouter_cannot_be_reached_the_call_waits_and_then_fails_unbooked() {
 }
 
 #[test]
-fn what_may_have_been_billed_is_not_sent_again() {
-    let database = Database::with("hiems.settlement_timeout", "0");
+fn what_openrouter_did_not_refuse_itself_is_not_sent_again() {
+    let database = Database::new();
     let mut client = database.admin();
-    // A page of the edge's says nothing of what happened behind it.
+    // A page of the edge's is no promise of OpenRouter's to take it later.
     let wishes = [("fake_status", "429"), ("fake_error_shape", "page")];
     let id = enqueue(&mut client, &wishes).expect("an id");
     assert_eq!(answer_of(&mut client, &id).sqlstate(), "PT429");
     database.wait_until_booked();
     let rows = database.ledger();
-    assert_eq!((rows.len(), &rows[0]["cost_source"]), (1, &json!("unknown")));
+    assert_eq!((rows.len(), &rows[0]["cost_source"]), (1, &json!("not_billed")));
     assert_eq!(rows[0]["attempts"], json!(1));
     assert_eq!(database.fake.requests().len(), 1);
 }

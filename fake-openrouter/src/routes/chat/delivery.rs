@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::response::{IntoResponse, Response};
 use fastrand::Rng;
 use futures_util::stream;
@@ -84,8 +84,9 @@ pub(super) fn respond(
     random: &mut Rng,
 ) -> Response {
     let mut headers = reply.headers;
-    // Errors come without.
-    let beats = if reply.status.is_success() { random.usize(1..=4) } else { 0 };
+    // Errors come without, and so do packed bodies, which nothing may stand before.
+    let is_plain = !headers.contains_key(CONTENT_ENCODING);
+    let beats = if reply.status.is_success() && is_plain { random.usize(1..=4) } else { 0 };
     let mut heartbeat = HEARTBEAT.repeat(beats);
     let mut body = Bytes::from(reply.body);
     let is_whole =

@@ -1,7 +1,11 @@
 //! The whole answer to an order, before it travels.
 
+use std::io::Write;
+
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use crate::answer;
 use crate::fault::Fault;
@@ -25,7 +29,7 @@ pub(super) struct Reply {
 pub(super) fn refusal(order: &Order, status: StatusCode) -> Refusal {
     let wishes = &order.control.refusal;
     let model = &order.offer.permaslug;
-    let mut refusal = sample(status, wishes.shape, model, &order.offer.providers[0]);
+    let mut refusal = sample(status, wishes.shape, wishes.reset, model, &order.offer.providers[0]);
     if let (429 | 503, Some(moment)) = (status.as_u16(), &wishes.retry_after) {
         refusal = refusal.with(header::RETRY_AFTER, moment.clone());
     }
@@ -81,6 +85,11 @@ impl Reply {
             Some(fault) => fault.spoil(text),
             None => text.into_bytes(),
         };
+        let mut body = control.transport.framed(body);
+        if control.transport.packed {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            body = packed(&[b"\n   ", &body[..]].concat());
+        }
         let bytes_per_second = control.transport.bytes_per_second;
         Ok(Self { status, headers, body, bytes_per_second, fault })
     }
@@ -89,4 +98,10 @@ impl Reply {
 /// Ids are letters, digits and dashes.
 pub(super) fn value(id: &str) -> HeaderValue {
     HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn packed(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    // Writing to memory does not fail.
+    encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default()
 }

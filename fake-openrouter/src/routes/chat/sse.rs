@@ -1,13 +1,15 @@
 //! Sends a streamed answer event by event, and stops or goes on when its client leaves.
 
-use std::io::{self, ErrorKind};
-use std::sync::Arc;
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::stream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::yield_now;
@@ -65,16 +67,23 @@ impl Performance {
             let runs_on = order.control.streaming.runs_on;
             let runs_on =
                 runs_on.unwrap_or_else(|| RUN_ON.contains(&outcome.generation.provider.as_str()));
-            let stage = Stage { sender, runs_on, fault: order.control.transport.fault };
             let transport = &order.control.transport;
+            let packing =
+                transport.packed.then(|| Packing::new(Vec::new(), Compression::default()));
+            let stage =
+                Stage { sender, runs_on, fault: transport.fault, packing: Mutex::new(packing) };
+            if let Some(before) = &transport.before {
+                stage.send(before.clone());
+            }
             let before =
                 transport.header_delay + transport.delay.unwrap_or(state.config.default_delay);
             match stage.perform(self.0, before, order.control.streaming.chunk_delay).await {
                 Played::Text { closing } => {
                     state.bill.finish(outcome.generation);
-                    for event in closing {
+                    for event in closing.into_iter().chain(order.control.transport.after.clone()) {
                         stage.send(event);
                     }
+                    stage.end();
                 }
                 Played::Left { tokens } => {
                     state.bill.finish(outcome.cancelled(&order.control, tokens));
@@ -91,7 +100,11 @@ struct Stage {
     sender: UnboundedSender<Bytes>,
     runs_on: bool,
     fault: Option<Fault>,
+    packing: Mutex<Option<Packing>>,
 }
+
+/// A stream that is packed, event by event.
+type Packing = GzEncoder<Vec<u8>>;
 
 /// How far a generation came.
 enum Played {
@@ -137,8 +150,24 @@ impl Stage {
             Some(fault @ (Fault::Nul | Fault::NotUtf8 | Fault::Surrogates)) => fault.spoil(event),
             _ => event.into_bytes(),
         };
+        let event = match &mut *self.packing.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(packing) => {
+                // Writing to memory does not fail.
+                let _ = packing.write_all(&event).and_then(|()| packing.flush());
+                std::mem::take(packing.get_mut())
+            }
+            None => event,
+        };
         // Nobody receives it when the client has left.
         let _ = self.sender.send(event.into());
+    }
+
+    /// Sends what a packed stream ends with.
+    fn end(&self) {
+        let packing = self.packing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(end) = packing.and_then(|packing| packing.finish().ok()) {
+            let _ = self.sender.send(end.into());
+        }
     }
 }
 
