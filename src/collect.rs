@@ -136,7 +136,8 @@ pub fn answer(call: Uuid, principal: &str, deadline: Option<Instant>) -> Result<
         });
     };
     let status = ended.http_status.unwrap_or(200);
-    // What is not a failure of the answer's own came of the stream before it broke, or all of it, as events.
+    // The events of a stream are kept as they came, and `read` takes none of them: that says how the call ended only where
+    // the gateway could not read them either.
     let is_unreadable = ended.error_code.as_deref() == Some("unreadable_answer");
     match read(&HttpAnswer { status, retry_after: None, clock_skew: None, body }) {
         Outcome::Answered(answer) => Ok(answer.text),

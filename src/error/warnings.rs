@@ -1,4 +1,4 @@
-//! What a caller is warned of, though its call is as good as any.
+//! The WARNINGs that hiems raises. The call, or whatever else was asked for, is done all the same.
 
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -9,8 +9,8 @@ pub fn warn_cut_off(call: uuid::Uuid, finish_reason: Option<&str>) {
     let (message, hint) = match finish_reason {
         Some("length") => (
             "the answer was cut off (finish_reason length)",
-            "Have more tokens allowed, by max_completion_tokens in the options of hiems.submit_prompt() or \
-             hiems.extract(), or ask another model: it has a limit of its own.",
+            "Allow more tokens with max_completion_tokens in the options of hiems.submit_prompt() or \
+             hiems.extract(), or ask a model that has a higher limit.",
         ),
         Some("content_filter") => (
             "the answer was filtered (finish_reason content_filter)",

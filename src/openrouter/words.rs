@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// What errors call the words that a reader wants; the first that there is counts.
+/// The fields in which errors keep their words for people; the first of them that is there counts.
 const MESSAGE: [&str; 6] = ["message", "msg", "detail", "details", "error_description", "title"];
 
 /// The words of a body's `error`: an object, or only a text, a list or a number. The message of a provider's error is

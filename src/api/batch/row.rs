@@ -19,7 +19,7 @@ pub struct Row {
     error: Option<(&'static str, String)>,
     /// None: not known.
     cost: Option<Number>,
-    /// Of a call that failed, where its ledger row says so; that of an answer is in the response.
+    /// Of a call that failed, from its ledger row. An answer has its own in the response.
     finish_reason: Option<String>,
 }
 
