@@ -5,7 +5,8 @@
 
 use memchr::memchr2;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// What may stand before the first event, or before a whole answer.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What has come of a stream and is no whole event yet.
 #[derive(Default)]

@@ -25,7 +25,7 @@ impl Transcript {
     /// `[DONE]`, an error, or cannot be given.
     pub fn take(&mut self, data: &[u8]) -> Option<String> {
         let mut data = data.trim_ascii();
-        // No blank line may stand between it and the last chunk.
+        // Some servers leave out the blank line before [DONE], so that it comes in one event with the last chunk.
         if let Some(last) = data.strip_suffix(b"[DONE]") {
             self.is_done = true;
             data = last.trim_ascii();

@@ -7,7 +7,7 @@ use super::Sending;
 use crate::ledger::Entry;
 use crate::openrouter::answer::HttpAnswer;
 use crate::openrouter::client::{Body, Streamed};
-use crate::openrouter::sse::Events;
+use crate::openrouter::sse::{BYTE_ORDER_MARK, Events};
 use crate::openrouter::stream::Transcript;
 use crate::vault::blot::Blot;
 use crate::worker::server::Rows;
@@ -150,6 +150,6 @@ impl Listener<'_> {
 /// True of a body that begins like a JSON object, behind what may stand before it.
 fn is_object(body: &[u8]) -> bool {
     let body = body.trim_ascii_start();
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     body.trim_ascii_start().starts_with(b"{")
 }
